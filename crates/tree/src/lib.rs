@@ -1,0 +1,185 @@
+//! A file tree as data: what a layer holds, before it is written as tar or EROFS.
+//!
+//! ```text
+//! Tree ── path ("usr/bin/su") ──► Entry { mode, uid, gid, xattrs, kind }
+//!                                          kind: Dir | File(Content) | Symlink | Hardlink | Char | Block | Fifo
+//!                                                     Content: bytes in memory, or a range of a file on disk
+//! ```
+//! Owners, modes and xattrs live here and never on the builder's disk: that is why images need no root to build. Time is
+//! not kept: every writer stamps one clock (`SOURCE_DATE_EPOCH`).
+//!
+//! Paths are relative, `/`-separated, without `.` or `..`; the root is the empty path. Parents of an entry always exist.
+
+mod entry;
+mod files;
+mod path;
+
+pub use entry::{Content, Entry, Kind};
+pub use path::{BadPath, TreePath};
+
+use std::collections::BTreeMap;
+
+/// A file tree, sorted by path, so that every writer emits the same order.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Tree {
+    entries: BTreeMap<TreePath, Entry>,
+}
+
+/// Two entries that cannot share a path.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("/{path}: a {new} would replace a {old}")]
+pub struct Clash {
+    /// The path.
+    pub path: TreePath,
+    /// What is there.
+    pub old: &'static str,
+    /// What was to be put there.
+    pub new: &'static str,
+}
+
+impl Tree {
+    /// The number of entries, without the root unless it was given.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// Whether nothing is in it.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    /// The entry at a path, not following symlinks.
+    #[must_use]
+    pub fn get(&self, path: &TreePath) -> Option<&Entry> {
+        self.entries.get(path)
+    }
+
+    /// The entry at a path, to be changed in place.
+    pub fn get_mut(&mut self, path: &TreePath) -> Option<&mut Entry> {
+        self.entries.get_mut(path)
+    }
+
+    /// All entries, parents before children.
+    pub fn iter(&self) -> impl Iterator<Item = (&TreePath, &Entry)> {
+        self.entries.iter()
+    }
+
+    /// Puts an entry at a path, following symlinks to folders on the way (usr-merge: `bin/su` lands in `usr/bin/su`), and
+    /// makes missing parents as `0755 root:root`. Something of the same kind is replaced; a folder's mode and owner are
+    /// taken from the later one.
+    ///
+    /// # Errors
+    /// [`Clash`] when a folder would replace something else or the other way round.
+    pub fn insert(&mut self, path: TreePath, entry: Entry) -> Result<(), Clash> {
+        let path = self.real_path(&path);
+        if let Some(old) = self.entries.get(&path) {
+            // dpkg keeps a symlink to a folder where a package ships the folder itself
+            if matches!(entry.kind, Kind::Dir) && matches!(old.kind, Kind::Symlink(_)) {
+                return Ok(());
+            }
+            if matches!(old.kind, Kind::Dir) != matches!(entry.kind, Kind::Dir) {
+                return Err(Clash { path, old: old.kind.name(), new: entry.kind.name() });
+            }
+        }
+        let mut parent = path.parent();
+        while let Some(p) = parent {
+            if p.is_root() || self.entries.contains_key(&p) {
+                break;
+            }
+            self.entries.insert(p.clone(), Entry::dir(0o755));
+            parent = p.parent();
+        }
+        self.entries.insert(path, entry);
+        Ok(())
+    }
+
+    /// Puts every entry of another tree into this one.
+    ///
+    /// # Errors
+    /// As [`Tree::insert`].
+    pub fn merge(&mut self, other: Self) -> Result<(), Clash> {
+        other.entries.into_iter().try_for_each(|(path, entry)| self.insert(path, entry))
+    }
+
+    /// Removes an entry and everything below it; says whether something was there.
+    pub fn remove(&mut self, path: &TreePath) -> bool {
+        let before = self.entries.len();
+        self.entries.retain(|p, _| p != path && !p.is_below(path));
+        before != self.entries.len()
+    }
+
+    /// Keeps the entries that `keep` says yes to. A folder that loses all it held stays.
+    pub fn retain(&mut self, mut keep: impl FnMut(&TreePath, &Entry) -> bool) {
+        self.entries.retain(|p, e| keep(p, e));
+    }
+
+    /// `path` with symlinks of its parents resolved inside this tree (at most 40, as the kernel does).
+    #[must_use]
+    pub fn real_path(&self, path: &TreePath) -> TreePath {
+        let mut path = path.clone();
+        for _ in 0..40 {
+            let Some((link, target)) = self.first_symlink_above(&path) else { return path };
+            path = path.with_prefix_replaced(&link, &link.resolve(&target));
+        }
+        path
+    }
+
+    /// The entry that a path leads to, following symlinks, the last one too.
+    #[must_use]
+    pub fn follow(&self, path: &TreePath) -> Option<(TreePath, &Entry)> {
+        let mut path = self.real_path(path);
+        for _ in 0..40 {
+            let entry = self.entries.get(&path)?;
+            let Kind::Symlink(target) = &entry.kind else { return Some((path, entry)) };
+            path = self.real_path(&path.resolve(target));
+        }
+        None
+    }
+
+    fn first_symlink_above(&self, path: &TreePath) -> Option<(TreePath, String)> {
+        path.ancestors().find_map(|p| match &self.entries.get(&p)?.kind {
+            Kind::Symlink(target) => Some((p, target.clone())),
+            _ => None,
+        })
+    }
+}
+
+impl IntoIterator for Tree {
+    type Item = (TreePath, Entry);
+    type IntoIter = std::collections::btree_map::IntoIter<TreePath, Entry>;
+    fn into_iter(self) -> Self::IntoIter {
+        self.entries.into_iter()
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    fn p(s: &str) -> TreePath {
+        TreePath::new(s).unwrap()
+    }
+
+    #[test]
+    fn files_land_behind_the_links_of_usr_merge() {
+        let mut t = Tree::default();
+        t.insert(p("usr/lib"), Entry::dir(0o755)).unwrap();
+        t.insert(p("lib"), Entry::symlink("usr/lib")).unwrap();
+        t.insert(p("lib"), Entry::dir(0o755)).unwrap();
+        t.insert(p("lib/x/y.so"), Entry::file(0o644, b"elf".to_vec())).unwrap();
+        assert!(t.get(&p("usr/lib/x/y.so")).is_some());
+        assert!(matches!(t.get(&p("lib")).unwrap().kind, Kind::Symlink(_)));
+        assert_eq!(t.follow(&p("lib/x/y.so")).unwrap().0, p("usr/lib/x/y.so"));
+    }
+
+    #[test]
+    fn a_file_never_replaces_a_folder() {
+        let mut t = Tree::default();
+        t.insert(p("a/b"), Entry::file(0o644, vec![])).unwrap();
+        let clash = t.insert(p("a"), Entry::file(0o644, vec![])).unwrap_err();
+        assert_eq!(clash.to_string(), "/a: a file would replace a folder");
+    }
+}
