@@ -165,6 +165,21 @@ impl Entry {
         Self::root_owned(0o777, Kind::Symlink(target.into()))
     }
 
+    /// Whether owner, mode, xattrs, kind and bytes are equal. Two entries in one place of one file are not compared byte
+    /// by byte.
+    ///
+    /// # Errors
+    /// When file contents cannot be read.
+    pub fn same_as(&self, other: &Self) -> io::Result<bool> {
+        if (self.mode, self.uid, self.gid) != (other.mode, other.uid, other.gid) || self.xattrs != other.xattrs {
+            return Ok(false);
+        }
+        match (&self.kind, &other.kind) {
+            (Kind::File(a), Kind::File(b)) => Ok(a == b || a.len() == b.len() && a.read()? == b.read()?),
+            (a, b) => Ok(a == b),
+        }
+    }
+
     /// The same with another owner.
     #[must_use]
     pub fn owned_by(mut self, uid: u32, gid: u32) -> Self {

@@ -115,6 +115,29 @@ impl Tree {
         self.entries.retain(|p, e| keep(p, e));
     }
 
+    /// What a layer above `lower` must hold to turn it into this tree: every entry that is new or different, and the
+    /// folders that lead to it, with their owners and modes. Nothing is ever taken away by a layer of ours.
+    ///
+    /// # Errors
+    /// When file contents cannot be read for comparing.
+    pub fn above(&self, lower: &Self) -> std::io::Result<Self> {
+        let mut layer = Self::default();
+        for (path, entry) in &self.entries {
+            if let Some(old) = lower.entries.get(path)
+                && entry.same_as(old)?
+            {
+                continue;
+            }
+            for parent in path.ancestors() {
+                if let Some(folder) = self.entries.get(&parent) {
+                    layer.entries.entry(parent).or_insert_with(|| folder.clone());
+                }
+            }
+            layer.entries.insert(path.clone(), entry.clone());
+        }
+        Ok(layer)
+    }
+
     /// `path` with symlinks of its parents resolved inside this tree (at most 40, as the kernel does).
     #[must_use]
     pub fn real_path(&self, path: &TreePath) -> TreePath {
@@ -173,6 +196,19 @@ mod tests {
         assert!(t.get(&p("usr/lib/x/y.so")).is_some());
         assert!(matches!(t.get(&p("lib")).unwrap().kind, Kind::Symlink(_)));
         assert_eq!(t.follow(&p("lib/x/y.so")).unwrap().0, p("usr/lib/x/y.so"));
+    }
+
+    #[test]
+    fn a_layer_holds_what_is_new_and_the_way_to_it() {
+        let mut lower = Tree::default();
+        lower.insert(p("etc/passwd"), Entry::file(0o644, b"root".to_vec())).unwrap();
+        lower.insert(p("usr/bin/sh"), Entry::file(0o755, b"sh".to_vec())).unwrap();
+        let mut full = lower.clone();
+        full.insert(p("etc/passwd"), Entry::file(0o644, b"root, kube".to_vec())).unwrap();
+        full.insert(p("usr/bin/kube"), Entry::file(0o755, b"kube".to_vec())).unwrap();
+        let layer = full.above(&lower).unwrap();
+        let paths: Vec<_> = layer.iter().map(|(path, _)| path.as_str()).collect();
+        assert_eq!(paths, ["etc", "etc/passwd", "usr", "usr/bin", "usr/bin/kube"]);
     }
 
     #[test]
