@@ -1,7 +1,11 @@
-//! Reading a folder of the source tree into a [`Tree`](crate::Tree).
+//! Between a [`Tree`](crate::Tree) and folders on the builder's disk.
 
-use crate::{Entry, Tree, TreePath};
-use std::{fs, io, os::unix::fs::PermissionsExt as _, path::Path};
+use crate::{Entry, Kind, Tree, TreePath};
+use std::{
+    fs, io,
+    os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _, symlink},
+    path::Path,
+};
 
 impl Tree {
     /// The files of a folder on disk, owned by root. Modes are `0755` for what is executable, else `0644`, because a
@@ -13,6 +17,38 @@ impl Tree {
         let mut tree = Self::default();
         tree.add_folder(folder, &TreePath::default())?;
         Ok(tree)
+    }
+
+    /// Writes the tree into a folder on disk, for programs that need to see files: folders, files, symlinks and hard
+    /// links. Owners, xattrs, set-id bits and devices stay behind, for they would need root. Folders that are there
+    /// already are kept.
+    ///
+    /// # Errors
+    /// When something cannot be written, or is there already.
+    pub fn write_to(&self, folder: &Path) -> io::Result<()> {
+        let named = |path: &Path, e: io::Error| io::Error::new(e.kind(), format!("{}: {e}", path.display()));
+        for (path, entry) in &self.entries {
+            let at = folder.join(path.as_str());
+            match &entry.kind {
+                Kind::Dir => match fs::create_dir(&at) {
+                    Err(e) if e.kind() != io::ErrorKind::AlreadyExists => Err(e),
+                    _ => Ok(()),
+                },
+                Kind::File(content) => {
+                    let mode = entry.mode & 0o777 | 0o600;
+                    fs::OpenOptions::new().write(true).create_new(true).mode(mode).open(&at).and_then(|mut out| {
+                        io::copy(&mut content.open()?, &mut out)?;
+                        // the mode given at creation went through the umask
+                        out.set_permissions(fs::Permissions::from_mode(mode))
+                    })
+                }
+                Kind::Symlink(target) => symlink(target, &at),
+                Kind::Hardlink(to) => fs::hard_link(folder.join(to.as_str()), &at),
+                Kind::Char(..) | Kind::Block(..) | Kind::Fifo => Ok(()),
+            }
+            .map_err(|e| named(&at, e))?;
+        }
+        Ok(())
     }
 
     fn add_folder(&mut self, folder: &Path, at: &TreePath) -> io::Result<()> {
@@ -40,5 +76,31 @@ impl Tree {
             }
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_written_is_read_back() {
+        let dir = std::env::temp_dir().join(format!("tree-{}", std::process::id()));
+        fs::create_dir_all(&dir).unwrap();
+        let mut tree = Tree::default();
+        tree.insert(TreePath::new("usr/bin/tool").unwrap(), Entry::file(0o4755, b"tool".to_vec())).unwrap();
+        tree.insert(TreePath::new("usr/bin/link").unwrap(), Entry::symlink("tool")).unwrap();
+        tree.write_to(&dir).unwrap();
+        let read = Tree::from_folder(&dir).unwrap();
+        fs::remove_dir_all(&dir).unwrap();
+        let paths: Vec<_> = read.iter().map(|(p, e)| (p.as_str(), e.mode, e.kind.name())).collect();
+        let expected = [
+            ("usr", 0o755, "folder"),
+            ("usr/bin", 0o755, "folder"),
+            ("usr/bin/link", 0o777, "symlink"),
+            ("usr/bin/tool", 0o755, "file"),
+        ];
+        assert_eq!(paths, expected);
     }
 }
