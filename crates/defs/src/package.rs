@@ -1,0 +1,160 @@
+use crate::{Group, Located, PathGlob, User};
+use schemars::JsonSchema;
+use serde::{Deserialize, Deserializer, Serialize, de};
+use std::{collections::BTreeMap, fmt};
+use store::ServiceSpec;
+use types::Arch;
+
+/// `pkg/<name>/pkg.yml`: what one OCI image holds and how the device runs it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Package {
+    /// The folder's name; the image is `evek.local/<name>:<version>`.
+    pub name: Located<String>,
+    /// One line for people.
+    pub summary: String,
+    /// The package whose layers come first in the image, shared with all others on the same base.
+    #[serde(default)]
+    pub base: Option<Located<String>>,
+    /// Debian packages by name, without version; what they depend on comes with them.
+    #[serde(default)]
+    pub debs: Vec<Located<String>>,
+    /// Binaries of the Rust crate in this folder: a name, or a name with a place.
+    #[serde(default)]
+    pub rust: Vec<Program>,
+    /// Programs built from Go modules below this folder.
+    #[serde(default)]
+    pub go: Vec<GoProgram>,
+    /// Folder with files to put into the image as they are; `files` where absent and there is one.
+    #[serde(default)]
+    pub files: Option<Located<String>>,
+    /// Users by name.
+    #[serde(default)]
+    pub users: BTreeMap<String, User>,
+    /// Groups by name.
+    #[serde(default)]
+    pub groups: BTreeMap<String, Group>,
+    /// Debian alternatives: path of the common name → path of the program that takes the role.
+    #[serde(default)]
+    pub alternatives: BTreeMap<String, Located<String>>,
+    /// Symbolic links: path → target.
+    #[serde(default)]
+    pub links: BTreeMap<String, Located<String>>,
+    /// Paths that are not taken from the Debian packages, such as `usr/share/doc/**`.
+    #[serde(default)]
+    pub drop: Vec<Located<PathGlob>>,
+    /// File capabilities: path → as setcap writes them, such as `cap_net_raw+ep`.
+    #[serde(default)]
+    pub caps: BTreeMap<String, Located<String>>,
+    /// What the OCI image configuration says.
+    #[serde(default)]
+    pub image: Option<ImageConfig>,
+    /// Tag of the image, such as `1.12.4`; the version of the whole where absent.
+    #[serde(default)]
+    pub version: Option<Located<String>>,
+    /// How the device runs it; absent where it runs by no unit of its own.
+    #[serde(default)]
+    pub service: Option<Located<ServiceSpec>>,
+    /// Architectures it exists for; all where absent.
+    #[serde(default)]
+    #[schemars(with = "Option<Vec<crate::schema::ArchName>>")]
+    pub arch: Option<Vec<Arch>>,
+}
+
+/// Where programs go unless a definition says otherwise.
+fn usr_bin() -> String {
+    "/usr/bin".to_owned()
+}
+
+/// A binary of a Rust crate. The name alone is the short form of `{bin: name}`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct Program {
+    /// Name of the binary, as cargo has it.
+    pub bin: Located<String>,
+    /// Folder of the image that it is put in.
+    #[schemars(default = "usr_bin")]
+    pub path: String,
+}
+
+impl<'de> Deserialize<'de> for Program {
+    fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
+        #[derive(Deserialize)]
+        #[serde(deny_unknown_fields)]
+        struct Long {
+            bin: Located<String>,
+            #[serde(default = "usr_bin")]
+            path: String,
+        }
+        struct Either;
+        impl<'de> de::Visitor<'de> for Either {
+            type Value = (Option<Located<String>>, String, String);
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("the name of a binary, or {bin: name, path: folder}")
+            }
+            fn visit_str<E: de::Error>(self, name: &str) -> Result<Self::Value, E> {
+                Ok((None, name.to_owned(), usr_bin()))
+            }
+            fn visit_map<A: de::MapAccess<'de>>(self, map: A) -> Result<Self::Value, A::Error> {
+                let long = Long::deserialize(de::value::MapAccessDeserializer::new(map))?;
+                Ok((Some(long.bin), String::new(), long.path))
+            }
+        }
+        struct Choice(<Either as de::Visitor<'static>>::Value);
+        impl<'de> Deserialize<'de> for Choice {
+            fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
+                d.deserialize_any(Either).map(Self)
+            }
+        }
+        let Located { value: Choice((bin, short, path)), at } = Located::<Choice>::deserialize(d)?;
+        Ok(Self { bin: bin.unwrap_or_else(|| Located::new(short, at)), path })
+    }
+}
+
+/// A program built from a Go module.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct GoProgram {
+    /// Folder of the package that holds `go.mod` and `go.sum`.
+    pub dir: Located<String>,
+    /// Name of the binary.
+    pub bin: Located<String>,
+    /// What to compile, as `go build` takes it; `.` where absent.
+    #[serde(default)]
+    pub package: Option<String>,
+    /// Build tags.
+    #[serde(default)]
+    pub tags: Vec<String>,
+    /// String variables set by the linker (`-X`): import path and name → value.
+    #[serde(default)]
+    pub vars: BTreeMap<String, String>,
+    /// Links with C libraries; a static binary without any where absent.
+    #[serde(default)]
+    pub cgo: bool,
+    /// Folder of the image that it is put in.
+    #[serde(default = "usr_bin")]
+    pub path: String,
+}
+
+/// The part of the OCI image configuration that a runtime takes its defaults from.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ImageConfig {
+    /// Program and first arguments.
+    #[serde(default)]
+    pub entrypoint: Vec<String>,
+    /// Further arguments, which who starts the container may exchange.
+    #[serde(default)]
+    pub cmd: Vec<String>,
+    /// Environment variables.
+    #[serde(default)]
+    pub env: BTreeMap<String, String>,
+    /// User by name or number, with `:group` if it is another than the user's own; root where absent.
+    #[serde(default)]
+    pub user: Option<String>,
+    /// Folder that the program starts in; `/` where absent.
+    #[serde(default)]
+    pub workdir: Option<String>,
+    /// Labels of the image.
+    #[serde(default)]
+    pub labels: BTreeMap<String, String>,
+}

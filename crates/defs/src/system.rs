@@ -1,0 +1,108 @@
+use crate::{Group, Located, PathGlob, User};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use types::Arch;
+
+/// `rootfs/rootfs.yml`: the base operating system, which every flavour has.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Rootfs {
+    /// One line for people.
+    pub summary: String,
+    /// Debian packages by name; what they depend on comes with them.
+    #[serde(default)]
+    pub debs: Vec<Located<String>>,
+    /// Packages of `pkg/` whose programs and files go into the root image itself.
+    #[serde(default)]
+    pub packages: Vec<Located<String>>,
+    /// Users by name.
+    #[serde(default)]
+    pub users: BTreeMap<String, User>,
+    /// Groups by name.
+    #[serde(default)]
+    pub groups: BTreeMap<String, Group>,
+    /// Which systemd units start.
+    #[serde(default)]
+    pub units: Units,
+    /// Debian alternatives: path of the common name → path of the program that takes the role.
+    #[serde(default)]
+    pub alternatives: BTreeMap<String, Located<String>>,
+    /// Symbolic links: path → target.
+    #[serde(default)]
+    pub links: BTreeMap<String, Located<String>>,
+    /// Paths that are not taken from the Debian packages, such as `usr/share/doc/**`.
+    #[serde(default)]
+    pub drop: Vec<Located<PathGlob>>,
+    /// File capabilities: path → as setcap writes them, such as `cap_net_raw+ep`.
+    #[serde(default)]
+    pub caps: BTreeMap<String, Located<String>>,
+    /// Folder with files to put into the image as they are; `files` where absent and there is one.
+    #[serde(default)]
+    pub files: Option<Located<String>>,
+    /// Name of the machine before anything better is known.
+    #[serde(default)]
+    pub hostname: Option<String>,
+    /// Fields of /etc/os-release; the builder adds the version.
+    #[serde(default)]
+    pub os_release: BTreeMap<String, String>,
+}
+
+/// Which systemd units start, as `systemctl enable`, `mask` and `set-default` would have it.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Units {
+    /// Units to be started by what their `[Install]` section names.
+    #[serde(default)]
+    pub enable: Vec<Located<String>>,
+    /// Units that can never start.
+    #[serde(default)]
+    pub mask: Vec<Located<String>>,
+    /// The target that the machine boots to.
+    #[serde(default)]
+    pub default: Option<Located<String>>,
+}
+
+/// `kernel/kernel.yml`: which kernel, with which arguments and modules.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Kernel {
+    /// What depends on the architecture.
+    #[schemars(with = "BTreeMap<crate::schema::ArchName, KernelArch>")]
+    pub arch: BTreeMap<Arch, KernelArch>,
+    /// Arguments of the kernel on every architecture.
+    #[serde(default)]
+    pub cmdline: Vec<String>,
+    /// Modules that the first stage loads, by name; what they need comes with them.
+    #[serde(default)]
+    pub initramfs: Vec<Located<String>>,
+    /// What of the module tree goes into the root image.
+    #[serde(default)]
+    pub modules: Modules,
+    /// Debian packages with firmware files.
+    #[serde(default)]
+    pub firmware: Vec<Located<String>>,
+}
+
+/// The kernel of one architecture.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct KernelArch {
+    /// Debian packages with the kernel and its modules.
+    pub debs: Vec<Located<String>>,
+    /// Further arguments, such as the serial console's name.
+    #[serde(default)]
+    pub cmdline: Vec<String>,
+    /// Further modules that the first stage loads.
+    #[serde(default)]
+    pub initramfs: Vec<Located<String>>,
+}
+
+/// What of the kernel's module tree is kept.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Modules {
+    /// Paths left out, below `usr/lib/modules/<release>/`, such as `kernel/sound/**`.
+    #[serde(default)]
+    pub drop: Vec<Located<PathGlob>>,
+}
