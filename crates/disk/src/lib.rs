@@ -1,1 +1,30 @@
-//! disk
+//! Disks as files: partition tables, FAT volumes, sparse assembly and qcow2, all deterministic and without root.
+//!
+//! ```text
+//! Layout ──plan()──► Plan ──write()──► raw, sparse ──qcow2::write()──► qcow2
+//!   partitions         every start
+//!   with content       and the size     0        1 MiB                                    end
+//!                                       ├ MBR, ──┼─ EFI System ─┼─ IMGA ─┼─ … ─┼─ P3 ─┼─ GPT ┤
+//!                                       │  GPT   │  fat::write() │ verity │                backup
+//! ```
+//! [`Layout`] says what is wanted, [`Plan`] where it goes; only [`Plan::write`] touches a disk. [`gpt::read`] reads both
+//! copies of a table back, for `verify` and for the device.
+//!
+//! Deliberately absent: hybrid MBRs and BIOS boot, sectors other than 512 bytes, FAT12, reading or changing an existing FAT
+//! volume, and file systems for P3, which the device makes itself.
+
+mod error;
+pub mod fat;
+pub mod gpt;
+mod guid;
+mod layout;
+pub mod qcow2;
+mod sparse;
+
+pub use error::Error;
+pub use guid::{Guid, ParseGuidError, PartitionType};
+pub use layout::{ALIGN, Layout, Partition, Placed, Plan};
+pub use sparse::{copy_sparse, extents};
+
+/// Size of a sector, in bytes.
+pub const SECTOR: u64 = 512;

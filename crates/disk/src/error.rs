@@ -1,0 +1,78 @@
+use std::{io, path::PathBuf};
+use types::Bytes;
+
+/// What can go wrong with disks and volumes.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Reading or writing failed; a full disk arrives here too.
+    #[error("cannot {action}: {source}")]
+    Io {
+        /// What was tried, with the name of the file where one is known.
+        action: String,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// A layout that cannot be laid out.
+    #[error("partition {number} ({label}): {problem}")]
+    Partition {
+        /// Its number.
+        number: u32,
+        /// Its label.
+        label: String,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// A disk that is too small for its partitions.
+    #[error("the disk is {size}, its partitions need {needed}: make the disk larger or the partitions smaller")]
+    DiskTooSmall {
+        /// The disk's size.
+        size: Bytes,
+        /// What it has to be.
+        needed: Bytes,
+    },
+    /// A partition whose content does not fit.
+    #[error("partition {number} ({label}) is {size}, but {} is {found}: raise the size of the partition", content.display())]
+    ContentTooLarge {
+        /// Its number.
+        number: u32,
+        /// Its label.
+        label: String,
+        /// Its size.
+        size: Bytes,
+        /// The file to be put in it.
+        content: PathBuf,
+        /// That file's size.
+        found: Bytes,
+    },
+    /// No valid partition table where one should be.
+    #[error("bad {copy} partition table: {problem}")]
+    Table {
+        /// `primary` or `backup`.
+        copy: &'static str,
+        /// What is wrong.
+        problem: String,
+    },
+    /// A FAT volume of a size, label or content that FAT cannot have.
+    #[error("FAT volume `{label}`: {problem}")]
+    Volume {
+        /// Its label.
+        label: String,
+        /// What is wrong.
+        problem: String,
+    },
+    /// A file that FAT cannot hold.
+    #[error("FAT: /{path}: {problem}")]
+    File {
+        /// Its path in the volume.
+        path: String,
+        /// What is wrong.
+        problem: String,
+    },
+}
+
+impl Error {
+    pub(crate) fn io(action: impl Into<String>) -> impl FnOnce(io::Error) -> Self {
+        let action = action.into();
+        move |source| Self::Io { action, source }
+    }
+}
