@@ -48,11 +48,15 @@ pub(crate) fn all(defs: &Definitions, sources: &Sources) -> Vec<Error> {
             check.comes_along(name, &hv.packages);
         }
     }
+    if let Some(base) = &defs.rootfs.base {
+        check.known_packages(std::slice::from_ref(base));
+    }
+    check.base(defs.rootfs.base.as_ref(), "");
     check.known_packages(&defs.rootfs.packages);
     check.deb_names(&defs.rootfs.debs);
     check.folder("rootfs", defs.rootfs.files.as_ref());
     check.deb_names(&defs.kernel.firmware);
-    defs.kernel.arch.values().for_each(|arch| check.deb_names(&arch.debs));
+    types::Arch::ALL.iter().for_each(|&arch| check.deb_names(&defs.kernel.arch(arch).debs));
     for image in defs.images.values() {
         let (mut numbers, mut labels) = (BTreeSet::new(), BTreeSet::new());
         for partition in &image.partitions {
@@ -91,7 +95,7 @@ impl<'a> Check<'a> {
             let text = "a package's name has lower-case letters, digits and dashes, and starts with a letter";
             self.rule(&package.name.at, text.to_owned());
         }
-        self.base(package);
+        self.base(package.base.as_ref(), &package.name);
         self.deb_names(&package.debs);
         self.folder(&format!("pkg/{folder}"), package.files.as_ref());
         for go in &package.go {
@@ -112,9 +116,9 @@ impl<'a> Check<'a> {
         }
     }
 
-    fn base(&mut self, package: &'a Package) {
-        let mut seen = BTreeSet::from([package.name.as_str()]);
-        let mut next = package.base.as_ref();
+    fn base(&mut self, base: Option<&'a Located<String>>, of: &'a str) {
+        let mut seen = BTreeSet::from([of]);
+        let mut next = base;
         while let Some(name) = next {
             if !seen.insert(name) {
                 return self.rule(&name.at, format!("{name} is, by its own base, on top of itself"));

@@ -34,7 +34,7 @@ pub struct Package {
     /// Groups by name.
     #[serde(default)]
     pub groups: BTreeMap<String, Group>,
-    /// Debian alternatives: path of the common name → path of the program that takes the role.
+    /// Debian alternatives: path of the common name → the program that takes the role, as a symbolic link would say it.
     #[serde(default)]
     pub alternatives: BTreeMap<String, Located<String>>,
     /// Symbolic links: path → target.

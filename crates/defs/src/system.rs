@@ -10,6 +10,9 @@ use types::Arch;
 pub struct Rootfs {
     /// One line for people.
     pub summary: String,
+    /// The package whose layers come first in the root image, shared with the containers on the same base.
+    #[serde(default)]
+    pub base: Option<Located<String>>,
     /// Debian packages by name; what they depend on comes with them.
     #[serde(default)]
     pub debs: Vec<Located<String>>,
@@ -25,7 +28,7 @@ pub struct Rootfs {
     /// Which systemd units start.
     #[serde(default)]
     pub units: Units,
-    /// Debian alternatives: path of the common name → path of the program that takes the role.
+    /// Debian alternatives: path of the common name → the program that takes the role, as a symbolic link would say it.
     #[serde(default)]
     pub alternatives: BTreeMap<String, Located<String>>,
     /// Symbolic links: path → target.
@@ -67,9 +70,12 @@ pub struct Units {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Kernel {
-    /// What depends on the architecture.
-    #[schemars(with = "BTreeMap<crate::schema::ArchName, KernelArch>")]
-    pub arch: BTreeMap<Arch, KernelArch>,
+    /// One line for people.
+    pub summary: String,
+    /// The kernel on amd64.
+    pub amd64: KernelArch,
+    /// The kernel on arm64.
+    pub arm64: KernelArch,
     /// Arguments of the kernel on every architecture.
     #[serde(default)]
     pub cmdline: Vec<String>,
@@ -82,6 +88,17 @@ pub struct Kernel {
     /// Debian packages with firmware files.
     #[serde(default)]
     pub firmware: Vec<Located<String>>,
+}
+
+impl Kernel {
+    /// What depends on the architecture.
+    #[must_use]
+    pub const fn arch(&self, arch: Arch) -> &KernelArch {
+        match arch {
+            Arch::Amd64 => &self.amd64,
+            Arch::Arm64 => &self.arm64,
+        }
+    }
 }
 
 /// The kernel of one architecture.
@@ -102,7 +119,7 @@ pub struct KernelArch {
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Modules {
-    /// Paths left out, below `usr/lib/modules/<release>/`, such as `kernel/sound/**`.
+    /// Paths left out, below `usr/lib/modules/<release>/kernel/`, such as `sound/**`.
     #[serde(default)]
     pub drop: Vec<Located<PathGlob>>,
 }

@@ -1,4 +1,4 @@
-//! The words that every other crate shares: [`Digest`], [`Bytes`], [`Arch`], [`Flavour`], [`Slot`].
+//! The words that every other crate shares: [`Digest`], [`Bytes`], [`Arch`], [`Flavour`], [`Slot`], [`Cancel`].
 //!
 //! They are newtypes and enums so that what can be mixed up cannot be: no crate passes a bare `u64` size or a
 //! `String` architecture across its edge. Builder and device use this crate; it depends on nothing builder-only and does
@@ -6,11 +6,13 @@
 
 mod arch;
 mod bytes;
+mod cancel;
 mod digest;
 mod flavour;
 
 pub use arch::Arch;
 pub use bytes::{Bytes, ParseBytesError};
+pub use cancel::Cancel;
 pub use digest::{Digest, DigestWriter, Hasher, ParseDigestError};
 pub use flavour::Flavour;
 

@@ -1,0 +1,187 @@
+//! The command line: every verb and flag, once. `help` texts are the reference.
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use std::path::PathBuf;
+use types::{Arch, Bytes, Flavour};
+
+/// Builds, tests and inspects EVE-k images.
+#[derive(Debug, Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask", version, max_term_width = 100)]
+pub(crate) struct Cli {
+    #[command(flatten)]
+    pub(crate) common: Common,
+    #[command(subcommand)]
+    pub(crate) verb: Verb,
+}
+
+/// Flags of every verb.
+#[derive(Debug, Args)]
+pub(crate) struct Common {
+    /// How events are shown
+    #[arg(long, global = true, value_enum, default_value_t = LogFormat::Auto)]
+    pub(crate) log_format: LogFormat,
+    /// Open no socket: everything must be in the cache
+    #[arg(long, global = true, env = "EVEK_OFFLINE", value_parser = clap::builder::FalseyValueParser::new())]
+    pub(crate) offline: bool,
+    /// Steps that run at the same time [default: number of processors]
+    #[arg(long, short, global = true)]
+    pub(crate) jobs: Option<usize>,
+    /// A further place to look for inputs that the mirror has dropped: a folder made by `lock archive`, or the address of a
+    /// Debian mirror
+    #[arg(long = "source", global = true, env = "EVEK_SOURCES", value_delimiter = ' ')]
+    pub(crate) sources: Vec<String>,
+    /// The build cache [default: $XDG_CACHE_HOME/evek or ~/.cache/evek]
+    #[arg(long, global = true, env = "EVEK_CACHE")]
+    pub(crate) cache: Option<PathBuf>,
+    /// Show every step, also those taken from the cache
+    #[arg(long, short, global = true)]
+    pub(crate) verbose: bool,
+}
+
+/// How events are shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum LogFormat {
+    /// Bars on a terminal, else plain lines
+    Auto,
+    /// One line an event
+    Plain,
+    /// JSON lines on stdout
+    Json,
+}
+
+/// Which image.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct Target {
+    /// Flavour: kvm, xen or kubevirt
+    #[arg(long, env = "HV", default_value = "kvm")]
+    pub(crate) hv: Flavour,
+    /// Architecture of the image: amd64 or arm64
+    #[arg(long, env = "ARCH", default_value = "amd64")]
+    pub(crate) arch: Arch,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Verb {
+    /// Build an image into dist/<arch>/<version>/
+    Image(Target),
+    /// Boot an image in QEMU, on this terminal
+    Run(Run),
+    /// Run the tests: unit tests, bad input, and images booted in QEMU
+    Test(Test),
+    /// Format, lints, docs and licences
+    Check,
+    /// Time what users wait for
+    Bench,
+    /// What would run for an image, and why
+    Plan(Plan),
+    /// Why a step would run again: which part of its key changed
+    Explain(Step),
+    /// Run one step again and compare what it makes
+    Replay(Step),
+    /// The lock of all inputs
+    #[command(subcommand)]
+    Lock(Lock),
+    /// What this host can do, and what to do about the rest
+    Doctor,
+    /// Shrink the build cache to a size, oldest first
+    Gc {
+        /// The size to shrink to
+        #[arg(long, default_value = "20GiB")]
+        size: Bytes,
+        /// Also check every blob's digest, and remove those that are damaged
+        #[arg(long)]
+        verify: bool,
+    },
+    /// JSON Schemas of the definitions, for editors; or the reference in docs/
+    Schema {
+        /// Where to write them
+        #[arg(long, default_value = "target/schema")]
+        out: PathBuf,
+        /// Write docs/reference.md instead
+        #[arg(long)]
+        reference: bool,
+    },
+    /// Remove what was built in this checkout (dist/); the cache stays
+    Clean,
+    /// The targets of the Makefile
+    HelpMake,
+}
+
+/// How to boot an image.
+#[derive(Debug, Args)]
+pub(crate) struct Run {
+    #[command(flatten)]
+    pub(crate) target: Target,
+    /// Processors of the machine
+    #[arg(long, default_value_t = 2)]
+    pub(crate) cpus: u32,
+    /// Memory of the machine
+    #[arg(long, default_value = "4GiB")]
+    pub(crate) memory: Bytes,
+    /// No network card at all
+    #[arg(long)]
+    pub(crate) no_network: bool,
+    /// Public key for ssh [default: a throw-away pair]
+    #[arg(long)]
+    pub(crate) key: Option<PathBuf>,
+}
+
+/// Which tests.
+#[derive(Debug, Args)]
+pub(crate) struct Test {
+    /// The long ones too
+    #[arg(long)]
+    pub(crate) all: bool,
+    /// Only tests whose name contains this
+    pub(crate) filter: Option<String>,
+}
+
+/// What to plan.
+#[derive(Debug, Args)]
+pub(crate) struct Plan {
+    #[command(flatten)]
+    pub(crate) target: Target,
+    /// The graph as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// One step of an image.
+#[derive(Debug, Args)]
+pub(crate) struct Step {
+    /// The step, as `plan` names it
+    pub(crate) step: String,
+    #[command(flatten)]
+    pub(crate) target: Target,
+}
+
+/// Verbs of the lock.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Lock {
+    /// Resolve the definitions anew and write evek.lock: all of them, or the named ones
+    Update {
+        /// Sets and programs, such as `rootfs`, `pkg/kube`, `toolbox/rust`, `go/kube/k3s`; or a Go program such as `k3s` with `--to`
+        names: Vec<String>,
+        /// The version to take over for a Go program, with upstream's replacements and checksums
+        #[arg(long, requires = "names")]
+        to: Option<String>,
+        /// Accept a mirror whose index has expired
+        #[arg(long)]
+        allow_expired: bool,
+    },
+    /// Whether the lock covers the definitions
+    Check,
+    /// What the mirror has newer; changes nothing
+    Outdated,
+    /// Why a package is in the lock
+    Why {
+        /// The package
+        package: String,
+    },
+    /// Copy every input of the lock into a folder, from which it can be built years later
+    Archive {
+        /// The folder
+        dir: PathBuf,
+    },
+}
