@@ -1,1 +1,214 @@
-//! fetch
+//! Brings inputs into the blob store: the one part of a build that touches the network.
+//!
+//! ```text
+//! Want {name, sha256, size, path on a mirror}
+//!   │   in the store already? done
+//!   ▼
+//! mirror ─404─► archive folder ─► further mirror ─► … ─► error: every place and what it said
+//!   │ 8 at a time, resumed where they broke off, retried
+//!   ▼
+//! <store>/tmp/partial-<sha256> ──sha256 and size right──► blob
+//! ```
+//! Names are never trusted, digests are: a blob enters the store only with the digest that the lock names. Which mirror there
+//! is, the host says (`DEBIAN_MIRROR`, its apt configuration); this crate knows no host name.
+//!
+//! What this crate deliberately does not do: it decides nothing (the lock does), unpacks nothing but package indexes, and runs
+//! neither the Go nor the cargo client, which fetch for themselves.
+
+mod archive;
+mod indexes;
+mod mirrors;
+mod one;
+mod transport;
+
+pub use archive::{ArchiveError, archive};
+pub use indexes::IndexError;
+pub use mirrors::{Mirrors, NoMirror, Source};
+pub use one::{Attempt, Failure};
+
+use cas::Cas;
+use debian::Archive;
+use std::{
+    collections::{BTreeMap, VecDeque},
+    path::PathBuf,
+    sync::Mutex,
+    time::Duration,
+};
+use transport::Transport;
+use types::{Bytes, Digest};
+
+/// How many files are fetched at the same time.
+const CONNECTIONS: usize = 8;
+
+/// An input that is to be in the store.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Want {
+    /// What to call it in messages.
+    pub name: String,
+    /// Its digest.
+    pub sha256: Digest,
+    /// Its size.
+    pub size: Bytes,
+    /// Where mirrors have it: which archive, and the path below the mirror's base.
+    pub locations: Vec<(Archive, String)>,
+}
+
+/// Something to tell the user while fetching.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Event<'a> {
+    /// Before the first byte: what is not in the store yet.
+    Plan {
+        /// Number of files.
+        files: usize,
+        /// Their sizes together, less what is here from an earlier try.
+        bytes: Bytes,
+    },
+    /// Bytes have arrived.
+    Received {
+        /// Their number.
+        bytes: Bytes,
+    },
+    /// A place failed; another try or another place follows.
+    Trouble {
+        /// [`Want::name`]
+        name: &'a str,
+        /// The URL or folder.
+        place: &'a str,
+        /// What it said.
+        said: &'a str,
+    },
+    /// An input is in the store.
+    Done {
+        /// [`Want::name`]
+        name: &'a str,
+    },
+}
+
+/// Why inputs are not in the store.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The network may not be used.
+    #[error(
+        "{count} inputs are not in the cache and --offline forbids to fetch them: {}{}; \
+         run once without --offline, or name an archive folder in EVEK_SOURCES",
+        names.join(", "), if *count > names.len() { ", …" } else { "" }
+    )]
+    Offline {
+        /// The first of them.
+        names: Vec<String>,
+        /// How many there are.
+        count: usize,
+    },
+    /// No place has them.
+    #[error("{}", failures.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))]
+    Failed {
+        /// Each input and every place that was tried.
+        failures: Vec<Failure>,
+    },
+    /// The store cannot be written.
+    #[error(transparent)]
+    Store(#[from] cas::Error),
+}
+
+/// How and from where to fetch.
+#[derive(Debug, Clone, Default)]
+pub struct Options {
+    /// Debian's mirrors.
+    pub mirrors: Mirrors,
+    /// Further places, tried in this order when the mirror does not have an input.
+    pub sources: Vec<Source>,
+    /// Whether the network is forbidden. Folders and `file://` mirrors are read all the same.
+    pub offline: bool,
+}
+
+/// Fetches inputs into a store.
+pub struct Fetcher {
+    cas: Cas,
+    options: Options,
+    transport: Transport,
+    /// The pause before the first retry; it doubles with each.
+    pause: Duration,
+}
+
+impl Fetcher {
+    /// Opens no connection yet.
+    #[must_use]
+    pub fn new(cas: Cas, options: Options) -> Self {
+        let transport = Transport::new(options.offline);
+        Self { cas, options, transport, pause: Duration::from_millis(500) }
+    }
+
+    /// The store that inputs go to.
+    #[must_use]
+    pub fn cas(&self) -> &Cas {
+        &self.cas
+    }
+
+    /// The wants that are not in the store, each digest once, in the given order.
+    fn missing<'w>(&self, wants: &'w [Want]) -> Vec<&'w Want> {
+        let mut seen = BTreeMap::new();
+        let absent = |w: &&Want| self.cas.size(&w.sha256) != Some(w.size) && seen.insert(w.sha256, ()).is_none();
+        wants.iter().filter(absent).collect()
+    }
+
+    /// Brings everything wanted into the store. What is there with the right size is taken as it is.
+    ///
+    /// # Errors
+    /// [`Error::Failed`] with every place tried, once no place has an input; what was fetched until then stays.
+    pub fn fetch(&self, wants: &[Want], progress: &(dyn Fn(Event<'_>) + Sync)) -> Result<(), Error> {
+        let missing = self.missing(wants);
+        if missing.is_empty() {
+            return Ok(());
+        }
+        let partial = |w: &Want| std::fs::metadata(self.partial(w)).map_or(0, |m| m.len()).min(w.size.0);
+        let bytes = Bytes(missing.iter().map(|w| w.size.0 - partial(w)).sum());
+        progress(Event::Plan { files: missing.len(), bytes });
+
+        let threads = CONNECTIONS.min(missing.len());
+        let queue = Mutex::new(VecDeque::from(missing));
+        let next = || queue.lock().unwrap_or_else(std::sync::PoisonError::into_inner).pop_front();
+        let (failures, broken) = (Mutex::new(Vec::new()), Mutex::new(None));
+        let give_up = || queue.lock().unwrap_or_else(std::sync::PoisonError::into_inner).drain(..).count();
+        std::thread::scope(|scope| {
+            for _ in 0..threads {
+                scope.spawn(|| {
+                    while let Some(want) = next() {
+                        match self.fetch_one(want, progress) {
+                            Ok(()) => progress(Event::Done { name: &want.name }),
+                            Err(one::Problem::Nowhere(failure)) => {
+                                failures.lock().unwrap_or_else(std::sync::PoisonError::into_inner).push(failure);
+                                // Offline, the rest is looked at to be able to name and count it.
+                                if !self.options.offline {
+                                    give_up();
+                                }
+                            }
+                            Err(one::Problem::Store(error)) => {
+                                *broken.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = Some(error);
+                                give_up();
+                            }
+                        }
+                    }
+                });
+            }
+        });
+        if let Some(error) = broken.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner) {
+            return Err(Error::Store(error));
+        }
+        let mut failures: Vec<Failure> = failures.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
+        failures.sort_by(|a, b| a.name.cmp(&b.name));
+        match failures.len() {
+            0 => Ok(()),
+            count if self.options.offline => {
+                Err(Error::Offline { names: failures.into_iter().take(5).map(|f| f.name).collect(), count })
+            }
+            _ => Err(Error::Failed { failures }),
+        }
+    }
+
+    fn partial(&self, want: &Want) -> PathBuf {
+        self.cas.tmp().join(format!("partial-{}", want.sha256.hex()))
+    }
+}
+
+#[cfg(test)]
+mod tests;
