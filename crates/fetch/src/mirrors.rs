@@ -167,3 +167,6 @@ fn source(uri: &str, suite: &str) -> Option<(Archive, String)> {
     };
     is_debian.then(|| (archive, uri.to_owned()))
 }
+
+#[cfg(test)]
+mod tests;
