@@ -1,0 +1,97 @@
+use crate::{Failure, Output, StepId, Unit};
+use std::{collections::BTreeMap, time::Duration};
+
+/// One thing that happened during a run. The terminal view, the plain log and the JSON lines are renderings of these.
+#[derive(Debug, Clone, serde::Serialize)]
+#[serde(tag = "event", rename_all = "kebab-case")]
+pub enum Event {
+    /// The run begins.
+    Plan {
+        /// How many steps the targets need, cached ones included.
+        total: usize,
+    },
+    /// A step runs now.
+    Started {
+        /// The step.
+        id: StepId,
+    },
+    /// How far a running step is.
+    Progress {
+        /// The step.
+        id: StepId,
+        /// What is done, in `unit`.
+        done: u64,
+        /// What there is to do; 0 when not known.
+        total: u64,
+        /// What is counted.
+        unit: Unit,
+    },
+    /// A step says something.
+    Log {
+        /// The step.
+        id: StepId,
+        /// One line, without its end.
+        line: String,
+    },
+    /// A step's outputs are here.
+    Finished {
+        /// The step.
+        id: StepId,
+        /// Where they come from.
+        how: How,
+        /// How long it ran; the time of looking when it was cached.
+        #[serde(rename = "ms", serialize_with = "milliseconds")]
+        duration: Duration,
+        /// The outputs by name.
+        outputs: BTreeMap<String, Output>,
+    },
+    /// A step failed.
+    Failed {
+        /// What failed, and the end of its log.
+        failure: Failure,
+    },
+    /// The run ends.
+    Summary {
+        /// Steps that ran and succeeded.
+        ran: usize,
+        /// Steps whose outputs were there already.
+        cached: usize,
+        /// Steps that failed.
+        failed: usize,
+        /// Steps that were not reached.
+        skipped: usize,
+        /// Whether the caller asked to stop.
+        cancelled: bool,
+        /// The time of the whole run.
+        #[serde(rename = "ms", serialize_with = "milliseconds")]
+        duration: Duration,
+    },
+}
+
+/// Where a step's outputs come from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum How {
+    /// They were in the cache.
+    Cached,
+    /// The step ran.
+    Ran,
+    /// Another step with the same key ran in this run.
+    Shared,
+}
+
+fn milliseconds<S: serde::Serializer>(duration: &Duration, s: S) -> Result<S::Ok, S::Error> {
+    s.serialize_u64(u64::try_from(duration.as_millis()).unwrap_or(u64::MAX))
+}
+
+/// Who listens to a run. Called from several threads; must not block for long.
+pub trait Sink: Sync {
+    /// Takes one event.
+    fn event(&self, event: &Event);
+}
+
+impl<F: Fn(&Event) + Sync> Sink for F {
+    fn event(&self, event: &Event) {
+        self(event);
+    }
+}

@@ -1,0 +1,123 @@
+//! Renderings of the event stream: for a terminal, for a log, for programs.
+//!
+//! They know nothing of the engine but its [`Event`](crate::Event)s. How the errors of a run are shown is the caller's affair:
+//! failures appear here as one line each.
+
+mod json;
+mod plain;
+mod terminal;
+
+pub use json::Json;
+pub use plain::Plain;
+pub use terminal::Terminal;
+
+use crate::Event;
+use std::time::Duration;
+
+/// `0.3s`, `12.0s`, `2m05s`.
+fn human(duration: Duration) -> String {
+    match duration.as_secs() {
+        s @ 0..60 => format!("{s}.{}s", duration.subsec_millis() / 100),
+        s => format!("{}m{:02}s", s / 60, s % 60),
+    }
+}
+
+/// The one line that stands for an event in a log; `None` for what is not worth one.
+fn line(event: &Event, verbose: bool) -> Option<String> {
+    use crate::How;
+    Some(match event {
+        Event::Plan { .. } | Event::Progress { .. } => return None,
+        Event::Log { .. } if !verbose => return None,
+        Event::Finished { how: How::Cached | How::Shared, .. } if !verbose => return None,
+        Event::Started { id } => format!("start  {id}"),
+        Event::Log { id, line } => format!("  {id}: {line}"),
+        Event::Finished { id, how: How::Ran, duration, .. } => format!("done   {id} {}", human(*duration)),
+        Event::Finished { id, how: How::Cached, .. } => format!("cached {id}"),
+        Event::Finished { id, how: How::Shared, .. } => format!("shared {id}"),
+        Event::Failed { failure } => {
+            let first = failure.error.lines().next().unwrap_or_default();
+            format!("FAILED {}: {first}", failure.id)
+        }
+        Event::Summary { ran, cached, failed, skipped, cancelled, duration } => {
+            let mut text = format!("{ran} steps ran, {cached} cached");
+            for (n, what) in [(failed, "failed"), (skipped, "not reached")] {
+                if *n > 0 {
+                    text += &format!(", {n} {what}");
+                }
+            }
+            if *cancelled {
+                text += ", cancelled";
+            }
+            format!("{text} in {}", human(*duration))
+        }
+    })
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use crate::{How, Sink as _, Unit};
+    use std::collections::BTreeMap;
+
+    fn events() -> Vec<Event> {
+        let outputs = BTreeMap::new();
+        vec![
+            Event::Plan { total: 3 },
+            Event::Finished { id: "a".into(), how: How::Cached, duration: Duration::ZERO, outputs: outputs.clone() },
+            Event::Started { id: "b".into() },
+            Event::Progress { id: "b".into(), done: 1, total: 2, unit: Unit::Bytes },
+            Event::Log { id: "b".into(), line: "working".into() },
+            Event::Finished { id: "b".into(), how: How::Ran, duration: Duration::from_millis(1234), outputs },
+            Event::Summary {
+                ran: 1,
+                cached: 1,
+                failed: 0,
+                skipped: 1,
+                cancelled: true,
+                duration: Duration::from_secs(125),
+            },
+        ]
+    }
+
+    #[test]
+    fn plain_tells_what_ran_and_counts_the_rest() {
+        let plain = Plain::new(Vec::new(), false);
+        events().iter().for_each(|e| plain.event(e));
+        let text = String::from_utf8(plain.into_inner()).unwrap();
+        assert_eq!(text, "start  b\ndone   b 1.2s\n1 steps ran, 1 cached, 1 not reached, cancelled in 2m05s\n");
+        let plain = Plain::new(Vec::new(), true);
+        events().iter().for_each(|e| plain.event(e));
+        let text = String::from_utf8(plain.into_inner()).unwrap();
+        assert!(text.starts_with("cached a\nstart  b\n  b: working\n"), "{text}");
+    }
+
+    #[test]
+    fn json_has_one_object_a_line_and_every_event() {
+        let json = Json::new(Vec::new());
+        events().iter().for_each(|e| json.event(e));
+        let text = String::from_utf8(json.into_inner()).unwrap();
+        let lines: Vec<serde_json::Value> = text.lines().map(|l| serde_json::from_str(l).unwrap()).collect();
+        let names: Vec<_> = lines.iter().map(|l| l["event"].as_str().unwrap()).collect();
+        assert_eq!(names, ["plan", "finished", "started", "progress", "log", "finished", "summary"]);
+        assert_eq!(lines[5]["ms"], 1234);
+        assert_eq!(lines[5]["how"], "ran");
+        assert_eq!(lines[3]["unit"], "bytes");
+    }
+
+    #[test]
+    fn the_terminal_view_shows_the_whole_and_each_running_step() {
+        let screen = indicatif::InMemoryTerm::new(10, 100);
+        let target = indicatif::ProgressDrawTarget::term_like_with_hz(Box::new(screen.clone()), 255);
+        let terminal = Terminal::with_target(target, false);
+        let events = events();
+        events[..4].iter().for_each(|e| terminal.event(e));
+        terminal.draw();
+        let text = screen.contents();
+        assert!(text.contains("1/3") && text.contains("1 cached"), "{text}");
+        assert!(text.lines().any(|l| l.contains('b') && l.contains("1 B/2 B")), "{text}");
+        events[4..].iter().for_each(|e| terminal.event(e));
+        let text = screen.contents();
+        assert_eq!(text.trim(), "done   b 1.2s\n1 steps ran, 1 cached, 1 not reached, cancelled in 2m05s");
+    }
+}
