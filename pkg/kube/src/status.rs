@@ -1,0 +1,367 @@
+//! What runs on this node and what does not, and whether that is enough to be called ready.
+
+use crate::{api::Api, config::Paths, error::Error};
+use serde::{Deserialize, Serialize};
+use std::fmt;
+
+/// The Deployment without which no pod finds another.
+const DNS: &str = "/apis/apps/v1/namespaces/kube-system/deployments/coredns";
+
+/// The answer of `kube status`.
+#[derive(Debug, PartialEq, Eq, Serialize)]
+pub(crate) struct Status {
+    ready: bool,
+    /// Version of the API server.
+    version: String,
+    nodes: Vec<NodeStatus>,
+    components: Vec<Component>,
+    /// How many pods there are.
+    pods: usize,
+    /// Those that neither run well nor have ended well.
+    pods_not_ready: Vec<PodStatus>,
+}
+
+#[derive(Debug, PartialEq, Eq, Serialize)]
+struct NodeStatus {
+    name: String,
+    ready: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<String>,
+    address: String,
+    kubelet: String,
+    runtime: String,
+    kernel: String,
+}
+
+/// A Deployment or DaemonSet.
+#[derive(Debug, PartialEq, Eq, Serialize)]
+struct Component {
+    namespace: String,
+    name: String,
+    ready: u32,
+    wanted: u32,
+    images: Vec<String>,
+}
+
+#[derive(Debug, PartialEq, Eq, Serialize)]
+struct PodStatus {
+    namespace: String,
+    name: String,
+    phase: String,
+    reason: String,
+}
+
+/// Fails with the reason unless API, node and DNS are up.
+pub(crate) fn ready(paths: &Paths) -> Result<(), Error> {
+    let api = Api::open(paths)?;
+    api.check("/readyz")?;
+    let nodes: List<Node> = api.get("/api/v1/nodes")?;
+    let dns: Option<Workload> = api.find(DNS)?;
+    match obstacle(&nodes.items.iter().map(node_status).collect::<Vec<_>>(), dns.as_ref()) {
+        None => Ok(()),
+        Some(text) => Err(Error::NotReady(text)),
+    }
+}
+
+/// Asks the API for everything that the status shows.
+pub(crate) fn gather(paths: &Paths) -> Result<Status, Error> {
+    let api = Api::open(paths)?;
+    let deployments: List<Workload> = api.get("/apis/apps/v1/deployments")?;
+    let daemons: List<Workload> = api.get("/apis/apps/v1/daemonsets")?;
+    let answers = Answers {
+        version: api.get("/version")?,
+        nodes: api.get("/api/v1/nodes")?,
+        workloads: deployments.items.into_iter().chain(daemons.items).collect(),
+        pods: api.get("/api/v1/pods")?,
+    };
+    Ok(answers.status())
+}
+
+/// What the API said.
+struct Answers {
+    version: Version,
+    nodes: List<Node>,
+    workloads: Vec<Workload>,
+    pods: List<Pod>,
+}
+
+impl Answers {
+    fn status(&self) -> Status {
+        let nodes: Vec<_> = self.nodes.items.iter().map(node_status).collect();
+        let dns =
+            self.workloads.iter().find(|it| it.metadata.namespace == "kube-system" && it.metadata.name == "coredns");
+        let pods_not_ready: Vec<_> = self.pods.items.iter().filter_map(pod_status).collect();
+        Status {
+            ready: obstacle(&nodes, dns).is_none(),
+            version: self.version.git_version.clone(),
+            nodes,
+            components: self.workloads.iter().map(component).collect(),
+            pods: self.pods.items.len(),
+            pods_not_ready,
+        }
+    }
+}
+
+/// What keeps the node from being ready, if anything does.
+fn obstacle(nodes: &[NodeStatus], dns: Option<&Workload>) -> Option<String> {
+    if nodes.is_empty() {
+        return Some("the node has not registered itself yet".to_owned());
+    }
+    if let Some(node) = nodes.iter().find(|node| !node.ready) {
+        let reason = node.reason.as_deref().unwrap_or("it has not said why");
+        return Some(format!("node {} is not ready: {reason}", node.name));
+    }
+    let Some(dns) = dns else { return Some("CoreDNS is not deployed yet".to_owned()) };
+    (!dns.status.conditions.iter().any(|condition| condition.holds("Available")))
+        .then(|| format!("CoreDNS is not available: {} of {} pods ready", component(dns).ready, component(dns).wanted))
+}
+
+fn node_status(node: &Node) -> NodeStatus {
+    let condition = node.status.conditions.iter().find(|condition| condition.kind == "Ready");
+    let ready = condition.is_some_and(|condition| condition.holds("Ready"));
+    let address = node.status.addresses.iter().find(|address| address.kind == "InternalIP");
+    NodeStatus {
+        name: node.metadata.name.clone(),
+        ready,
+        reason: condition.filter(|_| !ready).map(Condition::text),
+        address: address.map(|address| address.address.clone()).unwrap_or_default(),
+        kubelet: node.status.node_info.kubelet_version.clone(),
+        runtime: node.status.node_info.container_runtime_version.clone(),
+        kernel: node.status.node_info.kernel_version.clone(),
+    }
+}
+
+fn component(workload: &Workload) -> Component {
+    let status = &workload.status;
+    Component {
+        namespace: workload.metadata.namespace.clone(),
+        name: workload.metadata.name.clone(),
+        ready: status.ready_replicas.or(status.number_ready).unwrap_or(0),
+        wanted: workload.spec.replicas.or(status.desired_number_scheduled).unwrap_or(0),
+        images: workload.spec.template.spec.containers.iter().map(|container| container.image.clone()).collect(),
+    }
+}
+
+/// Nothing for a pod that runs well or has ended well.
+fn pod_status(pod: &Pod) -> Option<PodStatus> {
+    let status = &pod.status;
+    let well = match status.phase.as_str() {
+        "Succeeded" => true,
+        "Running" => status.conditions.iter().any(|condition| condition.holds("Ready")),
+        _ => false,
+    };
+    (!well).then(|| PodStatus {
+        namespace: pod.metadata.namespace.clone(),
+        name: pod.metadata.name.clone(),
+        phase: status.phase.clone(),
+        reason: pod_reason(status),
+    })
+}
+
+/// The most telling reason: of a waiting or ended container, else of the pod, else of a condition that does not hold.
+fn pod_reason(status: &PodState) -> String {
+    let containers = status.init_container_statuses.iter().chain(&status.container_statuses);
+    let of_containers = containers.filter(|container| !container.ready).filter_map(|container| {
+        let state = container.state.waiting.as_ref().or(container.state.terminated.as_ref())?;
+        (state.reason != "Completed").then(|| format!("{}: {}", container.name, said(&state.reason, &state.message)))
+    });
+    let of_pod = Some(said(&status.reason, &status.message)).filter(|text| !text.is_empty());
+    let of_conditions = status.conditions.iter().find(|condition| condition.status == "False").map(Condition::text);
+    of_containers.chain(of_pod).chain(of_conditions).next().unwrap_or_else(|| "no reason given".to_owned())
+}
+
+fn said(reason: &str, message: &str) -> String {
+    match (reason, message) {
+        (reason, "") => reason.to_owned(),
+        ("", message) => message.to_owned(),
+        (reason, message) => format!("{reason}: {message}"),
+    }
+}
+
+impl Status {
+    /// One JSON object.
+    pub(crate) fn to_json(&self) -> String {
+        // plain strings, numbers and lists: nothing that JSON cannot say
+        serde_json::to_string_pretty(self).unwrap_or_default()
+    }
+}
+
+impl fmt::Display for Status {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let word = |ready| if ready { "ready" } else { "not ready" };
+        writeln!(f, "Kubernetes {}: {}", self.version, word(self.ready))?;
+        for node in &self.nodes {
+            writeln!(f, "node {} {} {}", node.name, node.address, word(node.ready))?;
+            writeln!(f, "  kubelet {}, {}, Linux {}", node.kubelet, node.runtime, node.kernel)?;
+            if let Some(reason) = &node.reason {
+                writeln!(f, "  {reason}")?;
+            }
+        }
+        for part in &self.components {
+            writeln!(
+                f,
+                "{}/{} {} of {} ready, {}",
+                part.namespace,
+                part.name,
+                part.ready,
+                part.wanted,
+                part.images.join(", ")
+            )?;
+        }
+        writeln!(f, "{} pods, {} not ready", self.pods, self.pods_not_ready.len())?;
+        self.pods_not_ready
+            .iter()
+            .try_for_each(|pod| writeln!(f, "  {}/{} {}: {}", pod.namespace, pod.name, pod.phase, pod.reason))
+    }
+}
+
+// The few fields of the API's objects that are looked at.
+
+#[derive(Debug, Deserialize)]
+struct List<T> {
+    #[serde(default = "Vec::new")]
+    items: Vec<T>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Version {
+    git_version: String,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Metadata {
+    name: String,
+    namespace: String,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Condition {
+    #[serde(rename = "type")]
+    kind: String,
+    status: String,
+    reason: String,
+    message: String,
+}
+
+impl Condition {
+    fn holds(&self, kind: &str) -> bool {
+        self.kind == kind && self.status == "True"
+    }
+
+    fn text(&self) -> String {
+        said(&self.reason, &self.message)
+    }
+}
+
+#[derive(Debug, Deserialize)]
+struct Node {
+    metadata: Metadata,
+    #[serde(default)]
+    status: NodeState,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+struct NodeState {
+    conditions: Vec<Condition>,
+    addresses: Vec<NodeAddress>,
+    node_info: NodeInfo,
+}
+
+#[derive(Debug, Deserialize)]
+struct NodeAddress {
+    #[serde(rename = "type")]
+    kind: String,
+    address: String,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+struct NodeInfo {
+    kubelet_version: String,
+    container_runtime_version: String,
+    kernel_version: String,
+}
+
+#[derive(Debug, Deserialize)]
+struct Workload {
+    metadata: Metadata,
+    spec: WorkloadSpec,
+    #[serde(default)]
+    status: WorkloadState,
+}
+
+#[derive(Debug, Deserialize)]
+struct WorkloadSpec {
+    #[serde(default)]
+    replicas: Option<u32>,
+    template: Template,
+}
+
+#[derive(Debug, Deserialize)]
+struct Template {
+    spec: TemplateSpec,
+}
+
+#[derive(Debug, Deserialize)]
+struct TemplateSpec {
+    containers: Vec<Container>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Container {
+    #[serde(default)]
+    image: String,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+struct WorkloadState {
+    ready_replicas: Option<u32>,
+    number_ready: Option<u32>,
+    desired_number_scheduled: Option<u32>,
+    conditions: Vec<Condition>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Pod {
+    metadata: Metadata,
+    #[serde(default)]
+    status: PodState,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+struct PodState {
+    phase: String,
+    reason: String,
+    message: String,
+    conditions: Vec<Condition>,
+    init_container_statuses: Vec<ContainerStatus>,
+    container_statuses: Vec<ContainerStatus>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct ContainerStatus {
+    name: String,
+    ready: bool,
+    state: ContainerState,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct ContainerState {
+    waiting: Option<StateReason>,
+    terminated: Option<StateReason>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct StateReason {
+    reason: String,
+    message: String,
+}
