@@ -56,7 +56,8 @@ pub(crate) fn all(defs: &Definitions, sources: &Sources) -> Vec<Error> {
     check.deb_names(&defs.rootfs.debs);
     check.folder("rootfs", defs.rootfs.files.as_ref());
     check.deb_names(&defs.kernel.firmware);
-    types::Arch::ALL.iter().for_each(|&arch| check.deb_names(&defs.kernel.arch(arch).debs));
+    check.deb_names(&defs.kernel.boot);
+    defs.kernel.arch.values().for_each(|arch| check.deb_names(&arch.debs));
     for image in defs.images.values() {
         let (mut numbers, mut labels) = (BTreeSet::new(), BTreeSet::new());
         for partition in &image.partitions {
@@ -121,7 +122,11 @@ impl<'a> Check<'a> {
         let mut next = base;
         while let Some(name) = next {
             if !seen.insert(name) {
-                return self.rule(&name.at, format!("{name} is, by its own base, on top of itself"));
+                // a ring further down is reported by who is in it
+                if *name.value == *of {
+                    self.rule(&name.at, format!("{name} is, by its own base, on top of itself"));
+                }
+                return;
             }
             let Some(base) = self.known_package(name) else { return };
             if base.service.is_some() {
@@ -151,7 +156,8 @@ impl<'a> Check<'a> {
     fn comes_along(&mut self, name: &Located<String>, all: &[Located<String>]) {
         let Some(service) = self.defs.packages.get(&name.value).and_then(|p| p.service.as_ref()) else { return };
         for after in &service.after {
-            if !all.iter().any(|n| n.value == *after) {
+            let is_service = self.defs.packages.get(after).is_some_and(|p| p.service.is_some());
+            if is_service && !all.iter().any(|n| n.value == *after) {
                 self.rule(&name.at, format!("{name} starts after {after}, which this flavour does not have"));
             }
         }

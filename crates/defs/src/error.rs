@@ -117,20 +117,23 @@ fn nearest<'a>(name: &str, known: &'a [String]) -> Option<&'a str> {
     known.iter().filter(close).min_by_key(|known| edits(name, known)).map(String::as_str)
 }
 
-/// Levenshtein's distance, in one row.
+/// The optimal string alignment distance: letters changed, added, left out, or swapped with their neighbour.
 fn edits(a: &str, b: &str) -> usize {
-    let b: Vec<char> = b.chars().collect();
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, x) in a.chars().enumerate() {
-        let mut diagonal = row[0];
-        row[0] = i + 1;
-        for (j, y) in b.iter().enumerate() {
-            let change = diagonal + usize::from(x != *y);
-            diagonal = row[j + 1];
-            row[j + 1] = change.min(diagonal + 1).min(row[j] + 1);
+    let (a, b): (Vec<char>, Vec<char>) = (a.chars().collect(), b.chars().collect());
+    let mut rows = vec![(0..=b.len()).collect::<Vec<usize>>()];
+    for i in 1..=a.len() {
+        let mut row = vec![i];
+        for j in 1..=b.len() {
+            let change = rows[i - 1][j - 1] + usize::from(a[i - 1] != b[j - 1]);
+            let mut least = change.min(rows[i - 1][j] + 1).min(row[j - 1] + 1);
+            if i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1] {
+                least = least.min(rows[i - 2][j - 2] + 1);
+            }
+            row.push(least);
         }
+        rows.push(row);
     }
-    row[b.len()]
+    rows[a.len()][b.len()]
 }
 
 #[cfg(test)]
@@ -144,6 +147,6 @@ mod tests {
         assert_eq!(nearest("package", &known), Some("packages"));
         assert_eq!(nearest("sumary", &known), Some("summary"));
         assert_eq!(nearest("budget", &known), None);
-        assert_eq!(edits("kitten", "sitting"), 3);
+        assert_eq!((edits("kitten", "sitting"), edits("tiem", "time"), edits("", "abc")), (3, 1, 3));
     }
 }

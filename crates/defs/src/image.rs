@@ -35,6 +35,12 @@ pub struct Partition {
     pub size: Bytes,
     /// What is written into it.
     pub content: PartitionContent,
+    /// Not in the image: the device makes it at its first boot, so that the image stays small.
+    #[serde(default)]
+    pub first_boot: bool,
+    /// Takes the rest of the device's disk; `size` is the least then.
+    #[serde(default)]
+    pub grow: bool,
 }
 
 /// What a partition is for.

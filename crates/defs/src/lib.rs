@@ -38,6 +38,10 @@ pub use schema::{DefKind, schema};
 pub use system::{Kernel, KernelArch, Modules, Rootfs, Units};
 pub use toolbox::{ToolSet, Toolbox};
 
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests;
+
 use check::Sources;
 use read::Source;
 use serde::de::DeserializeOwned;

@@ -47,6 +47,12 @@ impl Source {
             Yaml::DuplicateMappingKey { key, .. } => {
                 Problem::Rule(format!("the field `{}` is given twice", key.as_deref().unwrap_or_default()))
             }
+            Yaml::Unexpected { expected: "sequence start", .. } => {
+                Problem::Syntax("a list is expected here, such as `[one, two]`".to_owned())
+            }
+            Yaml::Unexpected { expected: "mapping start", .. } => {
+                Problem::Syntax("fields are expected here, such as `{name: value}`".to_owned())
+            }
             Yaml::Message { msg, .. } => Problem::Syntax(msg.clone()),
             other => Problem::Syntax(serde_saphyr::UserMessageFormatter.format_message(other).into_owned()),
         };

@@ -72,10 +72,9 @@ pub struct Units {
 pub struct Kernel {
     /// One line for people.
     pub summary: String,
-    /// The kernel on amd64.
-    pub amd64: KernelArch,
-    /// The kernel on arm64.
-    pub arm64: KernelArch,
+    /// What depends on the architecture.
+    #[schemars(with = "BTreeMap<crate::schema::ArchName, KernelArch>")]
+    pub arch: BTreeMap<Arch, KernelArch>,
     /// Arguments of the kernel on every architecture.
     #[serde(default)]
     pub cmdline: Vec<String>,
@@ -88,17 +87,9 @@ pub struct Kernel {
     /// Debian packages with firmware files.
     #[serde(default)]
     pub firmware: Vec<Located<String>>,
-}
-
-impl Kernel {
-    /// What depends on the architecture.
-    #[must_use]
-    pub const fn arch(&self, arch: Arch) -> &KernelArch {
-        match arch {
-            Arch::Amd64 => &self.amd64,
-            Arch::Arm64 => &self.arm64,
-        }
-    }
+    /// Debian packages with the boot loader and the EFI stub of kernel images.
+    #[serde(default)]
+    pub boot: Vec<Located<String>>,
 }
 
 /// The kernel of one architecture.
