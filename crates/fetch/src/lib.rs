@@ -31,11 +31,11 @@ use debian::Archive;
 use std::{
     collections::{BTreeMap, VecDeque},
     path::PathBuf,
-    sync::Mutex,
+    sync::{Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 use transport::Transport;
-use types::{Bytes, Digest};
+use types::{Bytes, Cancel, Digest};
 
 /// How many files are fetched at the same time.
 const CONNECTIONS: usize = 8;
@@ -108,6 +108,9 @@ pub enum Error {
     /// The store cannot be written.
     #[error(transparent)]
     Store(#[from] cas::Error),
+    /// The user asked to stop. What has arrived stays, and the next run continues it.
+    #[error("interrupted")]
+    Cancelled,
 }
 
 /// How and from where to fetch.
@@ -119,6 +122,8 @@ pub struct Options {
     pub sources: Vec<Source>,
     /// Whether the network is forbidden. Folders and `file://` mirrors are read all the same.
     pub offline: bool,
+    /// Stops fetching when it is set.
+    pub cancel: Cancel,
 }
 
 /// Fetches inputs into a store.
@@ -154,7 +159,8 @@ impl Fetcher {
     /// Brings everything wanted into the store. What is there with the right size is taken as it is.
     ///
     /// # Errors
-    /// [`Error::Failed`] with every place tried, once no place has an input; what was fetched until then stays.
+    /// [`Error::Failed`] with every place tried, once no place has an input; what was fetched until then stays. The others as
+    /// [`Error`] lists.
     pub fn fetch(&self, wants: &[Want], progress: &(dyn Fn(Event<'_>) + Sync)) -> Result<(), Error> {
         let missing = self.missing(wants);
         if missing.is_empty() {
@@ -166,9 +172,9 @@ impl Fetcher {
 
         let threads = CONNECTIONS.min(missing.len());
         let queue = Mutex::new(VecDeque::from(missing));
-        let next = || queue.lock().unwrap_or_else(std::sync::PoisonError::into_inner).pop_front();
+        let next = || locked(&queue).pop_front();
         let (failures, broken) = (Mutex::new(Vec::new()), Mutex::new(None));
-        let give_up = || queue.lock().unwrap_or_else(std::sync::PoisonError::into_inner).drain(..).count();
+        let give_up = || locked(&queue).drain(..).count();
         std::thread::scope(|scope| {
             for _ in 0..threads {
                 scope.spawn(|| {
@@ -176,14 +182,14 @@ impl Fetcher {
                         match self.fetch_one(want, progress) {
                             Ok(()) => progress(Event::Done { name: &want.name }),
                             Err(one::Problem::Nowhere(failure)) => {
-                                failures.lock().unwrap_or_else(std::sync::PoisonError::into_inner).push(failure);
+                                locked(&failures).push(failure);
                                 // Offline, the rest is looked at to be able to name and count it.
                                 if !self.options.offline {
                                     give_up();
                                 }
                             }
-                            Err(one::Problem::Store(error)) => {
-                                *broken.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = Some(error);
+                            Err(one::Problem::Stop(error)) => {
+                                *locked(&broken) = Some(error);
                                 give_up();
                             }
                         }
@@ -191,10 +197,10 @@ impl Fetcher {
                 });
             }
         });
-        if let Some(error) = broken.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner) {
-            return Err(Error::Store(error));
+        if let Some(error) = broken.into_inner().unwrap_or_else(PoisonError::into_inner) {
+            return Err(error);
         }
-        let mut failures: Vec<Failure> = failures.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut failures: Vec<Failure> = failures.into_inner().unwrap_or_else(PoisonError::into_inner);
         failures.sort_by(|a, b| a.name.cmp(&b.name));
         match failures.len() {
             0 => Ok(()),
@@ -208,6 +214,11 @@ impl Fetcher {
     fn partial(&self, want: &Want) -> PathBuf {
         self.cas.tmp().join(format!("partial-{}", want.sha256.hex()))
     }
+}
+
+/// A thread that panicked leaves the lists as they were; the panic itself surfaces when the scope ends.
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]

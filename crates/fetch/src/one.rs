@@ -1,6 +1,6 @@
 //! Fetching one input from the first place that has it.
 
-use crate::{Event, Fetcher, Source, Want, transport::Said};
+use crate::{Error, Event, Fetcher, Source, Want, transport::Said};
 use std::{
     fmt,
     fs::{self, File},
@@ -52,7 +52,7 @@ impl fmt::Display for Failure {
 
 pub(crate) enum Problem {
     Nowhere(Failure),
-    Store(cas::Error),
+    Stop(Error),
 }
 
 /// Why a place did not give the right bytes.
@@ -60,7 +60,8 @@ enum Wrong {
     Said(Said),
     /// Complete, and not what the lock names.
     Content(String),
-    Store(cas::Error),
+    /// No other place would help.
+    Stop(Error),
 }
 
 impl Fetcher {
@@ -70,7 +71,7 @@ impl Fetcher {
         for place in places {
             let said = match self.try_place(want, &place, progress) {
                 Ok(()) => return Ok(()),
-                Err(Wrong::Store(error)) => return Err(Problem::Store(error)),
+                Err(Wrong::Stop(error)) => return Err(Problem::Stop(error)),
                 Err(Wrong::Content(said) | Wrong::Said(Said::No(said) | Said::Broken(said))) => said,
             };
             progress(Event::Trouble { name: &want.name, place: &place, said: &said });
@@ -137,7 +138,8 @@ impl Fetcher {
         partial: &Path,
         progress: &(dyn Fn(Event<'_>) + Sync),
     ) -> Result<(), Wrong> {
-        let store = |action| move |source| Wrong::Store(cas::Error::Io { action, path: partial.to_owned(), source });
+        let store =
+            |action| move |source| Wrong::Stop(cas::Error::Io { action, path: partial.to_owned(), source }.into());
         let mut file = File::options().create(true).append(true).open(partial).map_err(store("create"))?;
         let mut have = file.metadata().map_err(store("read"))?.len();
         if have > want.size.0 {
@@ -154,6 +156,9 @@ impl Fetcher {
         }
         let mut buffer = vec![0; 1 << 16];
         while have < want.size.0 {
+            if self.options.cancel.is_cancelled() {
+                return Err(Wrong::Stop(Error::Cancelled));
+            }
             let room = usize::try_from(want.size.0 - have).unwrap_or(usize::MAX).min(buffer.len());
             let n = match opened.body.read(&mut buffer[..room]) {
                 Ok(0) => return Err(broken(format!("ends after {have} of {} bytes", want.size.0))),
@@ -177,12 +182,12 @@ impl Fetcher {
 
     /// Moves the complete file into the store if its digest is right, and removes it if not.
     fn accept(&self, want: &Want, partial: &Path) -> Result<(), Wrong> {
-        let found = cas::digest_of_file(partial).map_err(Wrong::Store)?;
+        let found = cas::digest_of_file(partial).map_err(|e| Wrong::Stop(e.into()))?;
         if found != want.sha256 {
             drop(fs::remove_file(partial));
             return Err(Wrong::Content(format!("wrong content: expected {}, found {found}", want.sha256)));
         }
-        self.cas.adopt_as(partial, found).map(drop).map_err(Wrong::Store)
+        self.cas.adopt_as(partial, found).map(drop).map_err(|e| Wrong::Stop(e.into()))
     }
 }
 

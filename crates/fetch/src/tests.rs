@@ -251,6 +251,25 @@ fn without_a_mirror_the_error_says_what_to_set() {
 }
 
 #[test]
+fn a_cancelled_fetch_keeps_what_has_arrived() {
+    let bytes = vec![7; 1 << 20];
+    let server = serve(&[("pool/x", Answer::Whole(bytes.clone()))]);
+    let options = from(&server.url);
+    let cancel = options.cancel.clone();
+    let (_dir, fetcher) = fetcher(options);
+    let want = want("x", &bytes);
+    let stop = |event: Event<'_>| {
+        if matches!(event, Event::Received { .. }) {
+            cancel.cancel();
+        }
+    };
+    let error = fetcher.fetch(std::slice::from_ref(&want), &stop).unwrap_err();
+    assert!(matches!(error, Error::Cancelled), "{error}");
+    let kept = fs::metadata(fetcher.partial(&want)).unwrap().len();
+    assert!(0 < kept && kept < want.size.0);
+}
+
+#[test]
 fn a_folder_serves_as_mirror() {
     let dir = tempfile::tempdir().unwrap();
     fs::create_dir(dir.path().join("pool")).unwrap();

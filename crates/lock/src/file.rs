@@ -61,19 +61,12 @@ pub enum Error {
     },
 }
 
-/// Every input of every build.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// Every input of every build. The default is a lock of nothing.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Lock {
     debs: BTreeMap<String, Deb>,
     sets: BTreeMap<(String, Arch), Set>,
     vendors: BTreeMap<String, Vendor>,
-}
-
-impl Default for Lock {
-    /// A lock of nothing.
-    fn default() -> Self {
-        Self { debs: BTreeMap::new(), sets: BTreeMap::new(), vendors: BTreeMap::new() }
-    }
 }
 
 /// A Debian package.
@@ -209,11 +202,11 @@ pub struct Vendor {
 #[serde(deny_unknown_fields)]
 struct Document {
     format: u32,
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     set: Vec<Set>,
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     vendor: Vec<Vendor>,
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     deb: Vec<Deb>,
 }
 
