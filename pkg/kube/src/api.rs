@@ -5,7 +5,7 @@
 
 use crate::{config::Paths, error::Error};
 use serde::de::DeserializeOwned;
-use std::{fs, path::Path, time::Duration};
+use std::{fs, path::Path, sync::Arc, time::Duration};
 use ureq::{
     Agent,
     tls::{Certificate, ClientCert, PemItem, PrivateKey, RootCerts, TlsConfig, parse_pem},
@@ -30,7 +30,12 @@ impl Api {
             .map_err(|error| Error::format(key_file.display().to_string(), error))?;
         let client = ClientCert::new_with_certs(&certificates(&paths.tls("client-admin.crt"))?, key);
         let roots = RootCerts::new_with_certs(&certificates(&paths.tls("server-ca.crt"))?);
-        let tls = TlsConfig::builder().client_cert(Some(client)).root_certs(roots).build();
+        let crypto = Arc::new(rustls::crypto::ring::default_provider());
+        let tls = TlsConfig::builder()
+            .client_cert(Some(client))
+            .root_certs(roots)
+            .unversioned_rustls_crypto_provider(crypto)
+            .build();
         let config = Agent::config_builder()
             .tls_config(tls)
             .timeout_global(Some(PATIENCE))
