@@ -1,6 +1,9 @@
 //! The solver's view of a [`Scope`].
 
-use crate::solve::{Scope, Unsolved};
+use crate::{
+    packages::MultiArch,
+    solve::{Scope, Unsolved},
+};
 use resolvo::{
     Candidates, Condition, ConditionId, ConditionalRequirement, Dependencies, DependencyProvider,
     HintDependenciesAvailable, Interner, KnownDependencies, NameId, Problem, Requirement, SolvableId, Solver,
@@ -122,7 +125,11 @@ impl<'s, 'u, 'a> Provider<'s, 'u, 'a> {
         for arch in Arch::ALL.into_iter().filter(|a| *a != self.scope.arch_of(id)) {
             if let Some(allowed) = self.scope.siblings(id, arch) {
                 let name = self.name(self.scope.package(id).name, arch);
-                known.constrains.push(self.set(name, allowed, "the same version for each architecture"));
+                let text = match self.scope.package(id).multi_arch {
+                    MultiArch::Same => "the same version for each architecture",
+                    _ => "only one architecture at a time",
+                };
+                known.constrains.push(self.set(name, allowed, text));
             }
         }
         Ok(known)

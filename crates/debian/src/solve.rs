@@ -52,7 +52,7 @@ pub enum Unsolved {
     Unknown {
         /// The root as given.
         name: String,
-        /// The architecture of the problem.
+        /// The architecture that it was looked for in.
         arch: Arch,
         /// Whether it was looked for in backports.
         backports: bool,
@@ -148,7 +148,8 @@ impl<'u, 'a> Scope<'u, 'a> {
     fn unknown(&self, root: &str, backports: bool) -> Unsolved {
         let mut near = self.universe.near(split_arch(root).0);
         near.retain(|n| n != root);
-        Unsolved::Unknown { name: root.to_owned(), arch: self.native, backports, near }
+        let arch = split_arch(root).1.unwrap_or(self.native);
+        Unsolved::Unknown { name: root.to_owned(), arch, backports, near }
     }
 
     /// Lets in the packages named, and of their dependencies those that nothing but backports satisfies.

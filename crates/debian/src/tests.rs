@@ -131,7 +131,7 @@ fn another_architecture_stands_beside_in_the_same_version() {
         ]
     );
     let error = answer(&indexes, &problem(&["plain", "plain:arm64"])).unwrap_err();
-    assert!(matches!(error, Unsolved::Conflict { .. }), "{error}");
+    assert!(error.to_string().contains("only one architecture at a time"), "{error}");
 
     let skewed = [index("trixie", Arch::Amd64, packages), index("trixie", Arch::Arm64, &packages.replace(" 2", " 3"))];
     let error = answer(&skewed, &problem(&["libc6-dev", "libc6-dev:arm64"])).unwrap_err();
