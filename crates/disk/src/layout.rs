@@ -102,7 +102,7 @@ impl Layout {
         }
         let needed = at + Bytes(TAIL);
         let size = self.size.unwrap_or(needed);
-        if size < needed || size.0 % SECTOR != 0 {
+        if size < needed || !size.0.is_multiple_of(SECTOR) {
             return Err(Error::DiskTooSmall { size, needed });
         }
         Ok(Plan { guid: self.guid, size, partitions })

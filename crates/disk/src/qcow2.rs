@@ -68,7 +68,7 @@ impl Image<'_> {
                         .map_err(Error::io("write a cluster of the qcow2 image"))?;
                     let table = &mut self.l2[to_len(cluster / L2_ENTRIES)];
                     table.resize(to_len(L2_ENTRIES), 0);
-                    table[to_len(cluster % L2_ENTRIES)] = self.next * CLUSTER | COPIED;
+                    table[to_len(cluster % L2_ENTRIES)] = (self.next * CLUSTER) | COPIED;
                     self.next += 1;
                 }
                 progress(Bytes(len as u64));

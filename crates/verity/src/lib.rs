@@ -112,7 +112,7 @@ pub fn append(file: &File) -> Result<Verity, Error> {
 /// # Errors
 /// [`Error::Length`], [`Error::Io`], or [`Error::Superblock`] for a salt of more than 256 bytes.
 pub fn format(file: &File, data: Bytes, salt: &[u8], uuid: Option<[u8; 16]>) -> Result<(Verity, Vec<u8>), Error> {
-    if data.0 == 0 || data.0 % BLOCK != 0 {
+    if data.0 == 0 || !data.0.is_multiple_of(BLOCK) {
         return Err(Error::Length { len: data.0 });
     }
     let data_blocks = data.0 / BLOCK;

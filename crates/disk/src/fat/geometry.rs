@@ -31,7 +31,7 @@ impl Geometry {
     /// clusters alone (specification, "FAT Type Determination"); the cluster sizes here keep far from both limits.
     pub(super) fn new(volume: &Volume, root_slots: usize) -> Result<Self, Error> {
         let size = volume.size.0;
-        let sectors = u32::try_from(size / SECTOR).ok().filter(|_| size >= MIN && size % SECTOR == 0);
+        let sectors = u32::try_from(size / SECTOR).ok().filter(|_| size >= MIN && size.is_multiple_of(SECTOR));
         let sectors = sectors.ok_or_else(|| volume.error("its size must be 4 MiB to 2 TiB, in whole sectors"))?;
         let (width, cluster_sectors) = match size {
             _ if size <= 16 * MIB => (Width::Fat16, 1),

@@ -43,7 +43,7 @@ pub fn write(out: &File, volume: &Volume, tree: &Tree) -> Result<(), Error> {
         return Err(volume.error(format!(
             "its files need {} MiB, it has room for {} MiB: make it larger",
             (needs * geometry.cluster_len()).div_ceil(1 << 20),
-            has * geometry.cluster_len() >> 20
+            (has * geometry.cluster_len()) >> 20
         )));
     }
     let io = |e| Error::io(format!("write FAT volume {}", volume.label))(e);
@@ -241,7 +241,7 @@ fn slot(name: &[u8; 11], attributes: u8, first: u32, size: u32) -> [u8; SLOT] {
 /// Seconds since 1970 as the date and time of FAT, from 1980 to 2107.
 pub(super) fn dos_clock(seconds: u64) -> (u16, u16) {
     let (mut days, second) = (seconds / 86_400, seconds % 86_400);
-    let leap = |year: u64| year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);
+    let leap = |year: u64| year.is_multiple_of(4) && (!year.is_multiple_of(100) || year.is_multiple_of(400));
     let mut year = 1970;
     while days >= 365 + u64::from(leap(year)) {
         days -= 365 + u64::from(leap(year));
@@ -257,7 +257,7 @@ pub(super) fn dos_clock(seconds: u64) -> (u16, u16) {
         month += 1;
     }
     let date = year.saturating_sub(1980) << 9 | month << 5 | (days + 1);
-    let time = second / 3600 << 11 | second / 60 % 60 << 5 | second % 60 / 2;
+    let time = (second / 3600) << 11 | (second / 60 % 60) << 5 | (second % 60 / 2);
     (date as u16, time as u16)
 }
 
