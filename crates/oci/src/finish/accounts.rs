@@ -243,8 +243,7 @@ impl Accounts {
         (BOTTOM..=TOP).rev().find(|id| !taken.contains(id)).ok_or_else(|| Error::NoNumberLeft { name: name.to_owned() })
     }
 
-    /// passwd(5), group(5), shadow(5), gshadow(5), by number. `!*` in shadow is sysusers' locked password, the date is that
-    /// of the build's clock.
+    /// passwd(5), group(5), shadow(5), gshadow(5), by number. The date in shadow is that of the build's clock.
     fn write(&self, tree: &mut Tree) -> Result<(), Error> {
         let [mut passwd, mut group, mut shadow, mut gshadow] = [const { String::new() }; 4];
         let mut users: Vec<_> = self.users.iter().collect();
@@ -253,7 +252,7 @@ impl Accounts {
             let Passwd { uid, gid, comment, home, shell } = user;
             // String's fmt::Write cannot fail
             let _ = writeln!(passwd, "{name}:x:{uid}:{gid}:{comment}:{home}:{shell}");
-            let _ = writeln!(shadow, "{name}:!*:{}::::::", EPOCH / DAY);
+            let _ = writeln!(shadow, "{name}:{}:{}::::::", no_password(shell), EPOCH / DAY);
         }
         let mut groups: Vec<_> = self.groups.iter().collect();
         groups.sort_by_key(|(name, group)| (group.gid, name.as_str()));
@@ -274,6 +273,12 @@ impl Accounts {
         }
         Ok(())
     }
+}
+
+/// No password ever fits `*`. With `!` before it the account is locked for sshd's keys too, which root must not be: sshd
+/// without PAM turns away whoever's field starts with it (auth.c, `LOCKED_PASSWD_PREFIX`).
+fn no_password(shell: &str) -> &'static str {
+    if shell.ends_with("/nologin") || shell.ends_with("/false") { "!*" } else { "*" }
 }
 
 fn number(text: &str) -> Result<u32, String> {
@@ -340,7 +345,7 @@ mod tests {
         );
         assert_eq!(accounts.user("fixed"), Some((999, 4)));
         assert!(text(&tree, "etc/group").contains("adm:x:4:_chrony,eve\n"));
-        assert!(text(&tree, "etc/shadow").starts_with("root:!*:20454::::::\n"));
+        assert!(text(&tree, "etc/shadow").starts_with("root:*:20454::::::\ndaemon:!*:20454::::::\n"));
         let shadow = tree.get(&path("etc/shadow").unwrap()).unwrap();
         assert_eq!((shadow.mode, shadow.gid), (0o640, 42));
     }

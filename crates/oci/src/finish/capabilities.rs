@@ -136,7 +136,7 @@ pub fn encode(text: &str) -> Result<Vec<u8>, BadCapabilities> {
 mod tests {
     use super::*;
 
-    /// The bytes are those that setcap of libcap 2.75 writes.
+    /// The bytes are those that setcap of libcap 2.66 writes.
     #[test]
     fn text_becomes_the_bytes_of_setcap() {
         for (text, hex) in [
