@@ -151,8 +151,8 @@ mod tests {
         raw
     }
 
-    // `qemu-img check` and `qemu-img compare -f raw -F qcow2` of QEMU 7.2 found no difference, by hand, for this image and
-    // for one of 4 GiB of data, whose refcounts fill more than one block.
+    // Checked by hand: `qemu-img check` and `qemu-img compare -f raw -F qcow2` of QEMU 7.2 find no fault in this image, nor in
+    // one of 36 000 clusters of data, whose refcounts fill more than one block.
     #[test]
     fn the_image_is_small_and_its_bytes_are_known() {
         let mut out = tempfile::tempfile().unwrap();

@@ -45,7 +45,8 @@ fn tree() -> Tree {
     t
 }
 
-// Checked by hand: fsck.erofs 1.5 finds no fault and extracts names, bytes, owners, links, devices and times as above.
+// Checked by hand: fsck.erofs 1.5 finds no fault; Linux 6.18 mounts it and shows names, bytes, modes, owners, links, devices,
+// xattrs and times as above.
 #[test]
 fn a_file_system_of_every_kind_has_known_bytes() {
     let image = bytes(&tree());
