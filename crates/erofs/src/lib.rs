@@ -60,7 +60,7 @@ pub enum Error {
     },
 }
 
-/// What [`write`] wrote.
+/// What [`write()`] wrote.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Layout {
     /// Length of the file system, a multiple of [`BLOCK`].

@@ -70,7 +70,7 @@ pub enum Error {
     },
 }
 
-/// What [`append`] and [`format`] made.
+/// What [`append`] and [`format()`] made.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Verity {
     /// What the kernel is told to trust.
