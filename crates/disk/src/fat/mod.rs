@@ -1,4 +1,4 @@
-//! FAT volumes written once from a [`Tree`] (Microsoft, *FAT32 File System Specification* 1.03; ECMA-107).
+//! FAT volumes written once from a [`tree::Tree`] (Microsoft, *FAT32 File System Specification* 1.03; ECMA-107).
 //!
 //! ```text
 //! boot sector, FSInfo, copies │ FAT │ FAT copy │ (FAT16: root folder) │ folders │ files, each in one piece
