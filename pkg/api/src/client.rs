@@ -1,5 +1,5 @@
 use crate::{
-    Channel, Status,
+    Channel, Context, Status,
     message::{
         Empty, FieldMask, Mount, content,
         image::{self, Image},
@@ -15,10 +15,9 @@ pub const CONTAINERD: &str = "/run/containerd/containerd.sock";
 
 /// containerd in one namespace. Every method fails with containerd's own status.
 #[derive(Clone)]
-#[allow(missing_docs)]
 pub struct Containerd {
     channel: Channel,
-    namespace: String,
+    context: Context,
 }
 
 impl Containerd {
@@ -27,13 +26,22 @@ impl Containerd {
     /// # Errors
     /// [`Code::Unavailable`](crate::Code::Unavailable) when nobody listens there.
     pub async fn connect(path: &Path, namespace: &str) -> Result<Self, Status> {
-        Ok(Self { channel: Channel::connect(path).await?, namespace: namespace.to_owned() })
+        let context = Context { namespace: namespace.to_owned(), lease: None };
+        Ok(Self { channel: Channel::connect(path).await?, context })
     }
 
     /// The same connection, another namespace.
     #[must_use]
     pub fn in_namespace(&self, namespace: &str) -> Self {
-        Self { channel: self.channel.clone(), namespace: namespace.to_owned() }
+        let context = Context { namespace: namespace.to_owned(), lease: None };
+        Self { channel: self.channel.clone(), context }
+    }
+
+    /// The same connection and namespace; what is made belongs to the lease.
+    #[must_use]
+    pub fn with_lease(&self, lease: &str) -> Self {
+        let context = Context { lease: Some(lease.to_owned()), ..self.context.clone() };
+        Self { channel: self.channel.clone(), context }
     }
 
     /// The connection itself.
@@ -48,7 +56,7 @@ impl Containerd {
         method: &str,
         request: Req,
     ) -> Result<Res, Status> {
-        self.channel.unary(&self.namespace, &format!("{service}{method}"), request).await
+        self.channel.unary(&self.context, &format!("{service}{method}"), request).await
     }
 
     /// Makes the namespace; [`Code::AlreadyExists`](crate::Code::AlreadyExists) when it is there.
@@ -56,10 +64,29 @@ impl Containerd {
     /// # Errors
     /// As containerd says.
     pub async fn create_namespace(&self) -> Result<(), Status> {
-        let namespace = Namespace { name: self.namespace.clone() };
+        let namespace = Namespace { name: self.context.namespace.clone() };
         let request = NamespaceMessage { namespace: Some(namespace) };
         let _: NamespaceMessage =
             self.unary("/containerd.services.namespaces.v1.Namespaces/", "Create", request).await?;
+        Ok(())
+    }
+
+    /// Makes a lease, which keeps what is made under it from the garbage collector until it is deleted.
+    /// [`Code::AlreadyExists`](crate::Code::AlreadyExists) when there is one of that name.
+    ///
+    /// # Errors
+    /// As containerd says.
+    pub async fn create_lease(&self, id: &str) -> Result<(), Status> {
+        let _: Empty = self.unary(LEASES, "Create", Lease { id: id.to_owned() }).await?;
+        Ok(())
+    }
+
+    /// Deletes a lease.
+    ///
+    /// # Errors
+    /// As containerd says.
+    pub async fn delete_lease(&self, id: &str) -> Result<(), Status> {
+        let _: Empty = self.unary(LEASES, "Delete", Lease { id: id.to_owned() }).await?;
         Ok(())
     }
 
@@ -69,16 +96,16 @@ impl Containerd {
     /// As containerd says.
     pub async fn write_content(&self, request: content::WriteContentRequest) -> Result<(), Status> {
         let method = format!("{}Write", content::SERVICE);
-        self.channel.call::<_, content::WriteContentResponse>(&self.namespace, &method, &[request]).await?;
+        self.channel.call::<_, content::WriteContentResponse>(&self.context, &method, &[request]).await?;
         Ok(())
     }
 
-    /// Replaces all labels of a blob.
+    /// Sets the given labels of a blob and leaves its others.
     ///
     /// # Errors
     /// As containerd says.
     pub async fn label_content(&self, info: content::Info) -> Result<(), Status> {
-        let update_mask = Some(FieldMask { paths: vec!["labels".to_owned()] });
+        let update_mask = Some(FieldMask { paths: info.labels.keys().map(|key| format!("labels.{key}")).collect() });
         let request = content::UpdateRequest { info: Some(info), update_mask };
         let _: content::UpdateResponse = self.unary(content::SERVICE, "Update", request).await?;
         Ok(())
@@ -266,4 +293,13 @@ struct NamespaceMessage {
 struct Namespace {
     #[prost(string, tag = "1")]
     name: String,
+}
+
+const LEASES: &str = "/containerd.services.leases.v1.Leases/";
+
+/// `CreateRequest` and `DeleteRequest`, of which the id is set.
+#[derive(Clone, PartialEq, Eq, Message)]
+struct Lease {
+    #[prost(string, tag = "1")]
+    id: String,
 }

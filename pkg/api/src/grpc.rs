@@ -156,6 +156,15 @@ fn percent_encode(text: &str) -> String {
     text.bytes().map(|b| if plain(b) { (b as char).to_string() } else { format!("%{b:02X}") }).collect()
 }
 
+/// On whose behalf a call is made, as containerd reads it from the request's headers.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Context {
+    /// containerd's namespace.
+    pub namespace: String,
+    /// The lease that keeps what is made from the garbage collector.
+    pub lease: Option<String>,
+}
+
 /// One connection to a server; clones share it.
 #[derive(Clone)]
 pub struct Channel {
@@ -182,15 +191,19 @@ impl Channel {
     /// The server's status, or [`Code::Unavailable`] when the connection is lost.
     pub async fn call<Req: Message, Res: Message + Default>(
         &self,
-        namespace: &str,
+        context: &Context,
         method: &str,
         requests: &[Req],
     ) -> Result<Vec<Res>, Status> {
         let lost = |e: h2::Error| unavailable(method, e);
-        let request = Request::post(format!("http://localhost{method}"))
+        let mut request = Request::post(format!("http://localhost{method}"))
             .header("content-type", "application/grpc")
             .header("te", "trailers")
-            .header("containerd-namespace", namespace)
+            .header("containerd-namespace", &context.namespace);
+        if let Some(lease) = &context.lease {
+            request = request.header("containerd-lease", lease);
+        }
+        let request = request
             .body(())
             .map_err(|e| Status::new(Code::InvalidArgument, format!("{method}: {e}")))?;
         let mut sender = self.requests.clone().ready().await.map_err(lost)?;
@@ -221,11 +234,11 @@ impl Channel {
     /// As [`Channel::call`]; [`Code::Internal`] when there is not exactly one answer.
     pub async fn unary<Req: Message, Res: Message + Default>(
         &self,
-        namespace: &str,
+        context: &Context,
         method: &str,
         request: Req,
     ) -> Result<Res, Status> {
-        let answers = self.call(namespace, method, &[request]).await?;
+        let answers = self.call(context, method, &[request]).await?;
         <[Res; 1]>::try_from(answers)
             .map(|[answer]| answer)
             .map_err(|all| Status::new(Code::Internal, format!("{method}: {} answers where one is due", all.len())))
@@ -342,15 +355,16 @@ mod tests {
         let path = dir.path().join("s");
         let listener = UnixListener::bind(&path).unwrap();
         tokio::spawn(serve(listener, Arc::new(Echo), std::future::pending::<()>()));
+        let n = Context::default();
         let channel = Channel::connect(&path).await.unwrap();
         let request = |key: String| StatSnapshotRequest { snapshotter: String::new(), key };
         // longer than HTTP/2's first window of 64 KiB
         let long = "k".repeat(1 << 20);
-        let one: StatSnapshotResponse = channel.unary("n", "/e/One", request(long.clone())).await.unwrap();
+        let one: StatSnapshotResponse = channel.unary(&n, "/e/One", request(long.clone())).await.unwrap();
         assert_eq!(one.info.unwrap().name, long);
-        let many: Vec<StatSnapshotResponse> = channel.call("n", "/e/Many", &[request("a".into())]).await.unwrap();
+        let many: Vec<StatSnapshotResponse> = channel.call(&n, "/e/Many", &[request("a".into())]).await.unwrap();
         assert_eq!(many.len(), 3);
-        let none = channel.unary::<_, StatSnapshotResponse>("n", "/e/None", request("a".into())).await.unwrap_err();
+        let none = channel.unary::<_, StatSnapshotResponse>(&n, "/e/None", request("a".into())).await.unwrap_err();
         assert_eq!(none, Status::new(Code::NotFound, "no 100 % `/e/None` – ü"));
     }
 

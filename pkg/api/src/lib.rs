@@ -22,4 +22,4 @@ pub mod message;
 pub mod notify;
 
 pub use client::{CONTAINERD, Containerd};
-pub use grpc::{Channel, Code, Reply, Service, Status, decode, serve};
+pub use grpc::{Channel, Code, Context, Reply, Service, Status, decode, serve};
