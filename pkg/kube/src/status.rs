@@ -112,8 +112,8 @@ fn obstacle(nodes: &[NodeStatus], dns: Option<&Workload>) -> Option<String> {
         return Some(format!("node {} is not ready: {reason}", node.name));
     }
     let Some(dns) = dns else { return Some("CoreDNS is not deployed yet".to_owned()) };
-    (!dns.status.conditions.iter().any(|condition| condition.holds("Available")))
-        .then(|| format!("CoreDNS is not available: {} of {} pods ready", component(dns).ready, component(dns).wanted))
+    // not its condition `Available`, which holds without any pod where one may be unavailable during an update
+    (component(dns).ready == 0).then(|| "no pod of CoreDNS is ready".to_owned())
 }
 
 fn node_status(node: &Node) -> NodeStatus {
@@ -167,7 +167,7 @@ fn pod_reason(status: &PodState) -> String {
     });
     let of_pod = Some(said(&status.reason, &status.message)).filter(|text| !text.is_empty());
     let of_conditions = status.conditions.iter().find(|condition| condition.status == "False").map(Condition::text);
-    of_containers.chain(of_pod).chain(of_conditions).next().unwrap_or_else(|| "no reason given".to_owned())
+    of_containers.chain(of_pod).chain(of_conditions).next().unwrap_or_else(|| "not scheduled yet".to_owned())
 }
 
 fn said(reason: &str, message: &str) -> String {
@@ -364,4 +364,84 @@ struct ContainerState {
 struct StateReason {
     reason: String,
     message: String,
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    /// A node as its API described it, with one pod that has no image and one that waits for its volume.
+    fn recorded() -> Answers {
+        let deployments: List<Workload> = serde_json::from_str(include_str!("../recorded/deployments.json")).unwrap();
+        Answers {
+            version: serde_json::from_str(include_str!("../recorded/version.json")).unwrap(),
+            nodes: serde_json::from_str(include_str!("../recorded/nodes.json")).unwrap(),
+            workloads: deployments.items,
+            pods: serde_json::from_str(include_str!("../recorded/pods.json")).unwrap(),
+        }
+    }
+
+    #[test]
+    fn a_status_for_people() {
+        assert_eq!(
+            recorded().status().to_string(),
+            "Kubernetes v1.32.0+k3s1: ready\n\
+             node n1 10.255.7.1 ready\n  \
+               kubelet v1.32.0+k3s1, containerd://1.6.20, Linux 6.12.48\n\
+             kube-system/coredns 1 of 1 ready, evek.local/coredns:1.12.4\n\
+             kube-system/local-path-provisioner 1 of 1 ready, evek.local/local-path:0.0.30\n\
+             kube-system/metrics-server 1 of 1 ready, evek.local/metrics-server:0.9.0\n\
+             5 pods, 2 not ready\n  \
+               default/bad Pending: b: ErrImageNeverPull: Container image \"evek.local/missing:1\" is not present with pull policy of Never\n  \
+               default/t Pending: not scheduled yet\n"
+        );
+    }
+
+    #[test]
+    fn a_status_for_programs() {
+        let value: serde_json::Value = serde_json::from_str(&recorded().status().to_json()).unwrap();
+        assert_eq!(value["ready"], true);
+        assert_eq!(value["nodes"][0]["name"], "n1");
+        assert!(value["nodes"][0].get("reason").is_none());
+        assert_eq!(value["components"][0]["ready"], 1);
+        assert_eq!(value["pods_not_ready"][0]["name"], "bad");
+    }
+
+    #[test]
+    fn each_obstacle_is_said() {
+        let obstacle = |change: fn(&mut Answers)| {
+            let mut answers = recorded();
+            change(&mut answers);
+            let nodes: Vec<_> = answers.nodes.items.iter().map(node_status).collect();
+            super::obstacle(&nodes, answers.workloads.iter().find(|it| it.metadata.name == "coredns"))
+        };
+        assert_eq!(obstacle(|_| {}), None);
+        let said = |change| obstacle(change).unwrap();
+        assert_eq!(said(|it| it.nodes.items.clear()), "the node has not registered itself yet");
+        assert_eq!(
+            said(|it| {
+                let ready = it.nodes.items[0].status.conditions.iter_mut().find(|it| it.kind == "Ready").unwrap();
+                ready.status = "False".to_owned();
+                ready.reason = "KubeletNotReady".to_owned();
+                ready.message = "cni plugin not initialized".to_owned();
+            }),
+            "node n1 is not ready: KubeletNotReady: cni plugin not initialized"
+        );
+        assert_eq!(said(|it| it.nodes.items[0].status.conditions.clear()), "node n1 is not ready: it has not said why");
+        assert_eq!(said(|it| it.workloads.clear()), "CoreDNS is not deployed yet");
+        assert_eq!(
+            said(|it| it.workloads.iter_mut().for_each(|it| it.status.ready_replicas = None)),
+            "no pod of CoreDNS is ready"
+        );
+    }
+
+    #[test]
+    fn a_pod_that_has_ended_well_is_no_trouble() {
+        let mut answers = recorded();
+        for pod in &mut answers.pods.items {
+            pod.status.phase = "Succeeded".to_owned();
+        }
+        assert_eq!(answers.status().pods_not_ready, []);
+    }
 }
