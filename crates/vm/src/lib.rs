@@ -1,1 +1,37 @@
-//! vm
+//! Runs disk images in QEMU: one driver for `make run` and for the boot tests.
+//!
+//! ```text
+//!                 Machine ──prepare──► overlay.qcow2 over live.raw, CONFIG with a throw-away key, firmware variables
+//!                    │
+//!   probe ──► Accel ─┴─► Guest ── serial console ──► serial.log, lines ──┐
+//!                          │  ─── QMP ─────────────► events ─────────────┼─► wait_for(Until, limit)
+//!                          │  ─── org.evek.ssh ────► ssh(command) ───────┘        │
+//!                          └─ stop · cut_power · drop                             └─► BootFailure: class, last lines, replay
+//! ```
+//! Invariants: the image is never written to; waiting is for events, never for a clock; QEMU ends with its [`Guest`].
+//!
+//! It deliberately does not build images, judge what a guest *answers* (that is `tests/`), or keep machines running
+//! beyond the program that started them.
+
+mod accel;
+mod console;
+mod error;
+mod failure;
+mod guest;
+mod machine;
+mod ports;
+mod prepare;
+mod qmp;
+mod ssh;
+mod tools;
+
+pub use accel::{Accel, Verdict, probe};
+pub use console::OnLine;
+pub use error::Error;
+pub use failure::{BootFailure, Failure, SHOWN_LINES, classify};
+pub use guest::{Guest, Terminal, Until};
+pub use machine::{Forward, Machine, Network, SSH_PORT_NAME};
+pub use ports::free_port;
+pub use qmp::Event;
+pub use ssh::Output;
+pub use tools::{QEMU_VARIABLE, Tools};

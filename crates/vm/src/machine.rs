@@ -1,0 +1,292 @@
+//! The machine as wished for, and QEMU's command line for it.
+
+use crate::accel::Accel;
+use std::path::{Path, PathBuf};
+use types::{Arch, Bytes};
+
+/// Name of the virtio-serial port on which the guest runs `sshd -i`.
+pub const SSH_PORT_NAME: &str = "org.evek.ssh";
+
+/// A virtual machine that boots a disk image without changing it.
+#[derive(Debug, Clone)]
+pub struct Machine {
+    /// What the image is for.
+    pub arch: Arch,
+    /// Processors.
+    pub cpus: u32,
+    /// Memory.
+    pub memory: Bytes,
+    /// The raw disk image. It is opened read-only; the guest writes to an overlay.
+    pub disk: PathBuf,
+    /// Size of the disk that the guest sees; the image's own where absent. Smaller than the image is an error.
+    pub disk_size: Option<Bytes>,
+    /// Network cards.
+    pub network: Network,
+    /// Files of the CONFIG partition: path below `/config` and content. Where there are none and no SSH key is given
+    /// either, the image's own CONFIG partition stays.
+    pub config: Vec<(String, Vec<u8>)>,
+    /// Whether a reset starts the guest anew; otherwise it ends QEMU, which is what a test wants to know.
+    pub reboots: bool,
+    /// Folder for the overlay, the logs and `qemu.txt`; made where it is missing, and it outlives the machine.
+    pub dir: PathBuf,
+    /// The command that a user types to see the same again; shown with failures.
+    pub replay: String,
+    /// Further arguments for QEMU.
+    pub extra: Vec<String>,
+}
+
+/// What network cards the guest has.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum Network {
+    /// No card at all.
+    #[default]
+    None,
+    /// A card with DHCP, from which nothing outside the machine can be reached.
+    Isolated,
+    /// A card behind QEMU's address translation: the guest reaches what the host reaches.
+    User {
+        /// TCP ports of the host's loopback that lead into the guest.
+        forwards: Vec<Forward>,
+    },
+}
+
+/// A TCP port of the host's loopback that leads into the guest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Forward {
+    /// Port on the host, on 127.0.0.1; see [`free_port`](crate::free_port).
+    pub host: u16,
+    /// Port in the guest.
+    pub guest: u16,
+}
+
+/// UEFI firmware: the code and the template of its variable store (UEFI PI 1.8 vol. 3, firmware volumes in flash).
+pub(crate) fn firmware(arch: Arch) -> (&'static str, &'static str) {
+    match arch {
+        Arch::Amd64 => ("/usr/share/OVMF/OVMF_CODE_4M.fd", "/usr/share/OVMF/OVMF_VARS_4M.fd"),
+        Arch::Arm64 => ("/usr/share/AAVMF/AAVMF_CODE.fd", "/usr/share/AAVMF/AAVMF_VARS.fd"),
+    }
+}
+
+/// QEMU's program for an architecture.
+pub(crate) fn program(arch: Arch) -> String {
+    format!("qemu-system-{}", arch.machine())
+}
+
+/// The files of one run.
+#[derive(Debug, Clone)]
+pub(crate) struct Files {
+    /// Firmware code, as QEMU sees the path.
+    pub(crate) firmware: PathBuf,
+    /// This machine's copy of the firmware's variables.
+    pub(crate) variables: PathBuf,
+    /// The qcow2 overlay over the image.
+    pub(crate) overlay: PathBuf,
+    /// Socket on which we listen for QEMU's control connection.
+    pub(crate) qmp: PathBuf,
+    /// Socket on which QEMU listens for the SSH client.
+    pub(crate) ssh: PathBuf,
+    /// Log that QEMU itself writes of a serial console on a terminal.
+    pub(crate) serial_log: PathBuf,
+}
+
+/// Where the serial console goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Console {
+    /// To QEMU's standard output, which the driver reads; the control socket is ours.
+    Driver,
+    /// To the user's terminal, together with QEMU's monitor (Ctrl-A C; Ctrl-A X ends QEMU).
+    Terminal,
+}
+
+/// Which processor and machine model.
+pub(crate) fn model(arch: Arch, accel: Accel) -> Vec<String> {
+    let machine = match arch {
+        Arch::Amd64 => "q35",
+        Arch::Arm64 => "virt",
+    };
+    let (accel, cpu) = match (accel, arch) {
+        (Accel::Kvm, _) => ("kvm", "host"),
+        // `max` has all of x86-64-v3. Its 57-bit addresses would only cost a fifth step in every emulated page walk.
+        (Accel::Tcg, Arch::Amd64) => ("tcg,thread=multi", "max,la57=off"),
+        // The architected pointer authentication cipher is very slow to emulate; QEMU's own stand-in is not.
+        (Accel::Tcg, Arch::Arm64) => ("tcg,thread=multi", "max,pauth-impdef=on"),
+    };
+    ["-machine", machine, "-accel", accel, "-cpu", cpu].map(str::to_owned).to_vec()
+}
+
+/// Both flash chips of the firmware: its code and its variables.
+pub(crate) fn flash(code: &Path, variables: &Path) -> [String; 4] {
+    let option = || "-drive".to_owned();
+    let code = format!("if=pflash,unit=0,format=raw,readonly=on,file={}", escape(code));
+    [option(), code, option(), format!("if=pflash,unit=1,format=raw,file={}", escape(variables))]
+}
+
+/// QEMU's arguments for a machine.
+pub(crate) fn command_line(machine: &Machine, accel: Accel, files: &Files, console: Console) -> Vec<String> {
+    let mut args = Args(Vec::new());
+    args.add("-name evek -nodefaults -no-user-config -display none");
+    args.0.extend(model(machine.arch, accel));
+    args.pair("-smp", machine.cpus.to_string());
+    args.pair("-m", format!("{}M", machine.memory.0 >> 20));
+    args.0.extend(flash(&files.firmware, &files.variables));
+    // The overlay is thrown away with the machine: nothing is gained by flushing it to the host's disk.
+    let overlay = escape(&files.overlay);
+    args.pair("-drive", format!("if=none,id=disk,format=qcow2,cache=unsafe,discard=unmap,file={overlay}"));
+    args.add("-device virtio-blk-pci,drive=disk,bootindex=1 -device virtio-rng-pci");
+    match console {
+        Console::Driver => {
+            args.add("-chardev stdio,id=serial,signal=off -serial chardev:serial");
+            args.pair("-chardev", format!("socket,id=qmp,path={}", escape(&files.qmp)));
+            args.add("-mon chardev=qmp,mode=control");
+        }
+        Console::Terminal => {
+            let log = escape(&files.serial_log);
+            args.pair("-chardev", format!("stdio,id=serial,mux=on,signal=off,logfile={log}"));
+            args.add("-serial chardev:serial -mon chardev=serial,mode=readline");
+        }
+    }
+    args.pair("-chardev", format!("socket,id=ssh,path={},server=on,wait=off", escape(&files.ssh)));
+    args.add("-device virtio-serial-pci -device");
+    args.0.push(format!("virtserialport,id=ssh,chardev=ssh,name={SSH_PORT_NAME}"));
+    args.add(match machine.arch {
+        Arch::Amd64 => "-device pvpanic",
+        Arch::Arm64 => "-device pvpanic-pci",
+    });
+    network(&mut args, &machine.network);
+    if !machine.reboots {
+        args.add("-action reboot=shutdown");
+    }
+    args.0.extend(machine.extra.iter().cloned());
+    args.0
+}
+
+fn network(args: &mut Args, network: &Network) {
+    let backend = match network {
+        Network::None => {
+            args.add("-nic none");
+            return;
+        }
+        Network::Isolated => "user,id=net0,restrict=on".to_owned(),
+        Network::User { forwards } => forwards
+            .iter()
+            .fold("user,id=net0".to_owned(), |line, f| format!("{line},hostfwd=tcp:127.0.0.1:{}-:{}", f.host, f.guest)),
+    };
+    args.pair("-netdev", backend);
+    // No boot from the network, so no option ROM (which would need one more package).
+    args.add("-device virtio-net-pci,netdev=net0,romfile=");
+}
+
+struct Args(Vec<String>);
+
+impl Args {
+    /// Adds words that hold no blanks.
+    fn add(&mut self, words: &str) {
+        self.0.extend(words.split(' ').map(str::to_owned));
+    }
+
+    fn pair(&mut self, option: &str, value: String) {
+        self.0.extend([option.to_owned(), value]);
+    }
+}
+
+/// A path as the value of a key in QEMU's comma-separated options, where a comma is written twice.
+fn escape(path: &Path) -> String {
+    path.display().to_string().replace(',', ",,")
+}
+
+/// A command line as a POSIX shell reads it.
+pub(crate) fn shell_line(program: &str, args: &[String]) -> String {
+    let quote = |word: &str| {
+        let plain = |c: char| c.is_ascii_alphanumeric() || "-_=.,/:+@%".contains(c);
+        if !word.is_empty() && word.chars().all(plain) {
+            word.to_owned()
+        } else {
+            format!("'{}'", word.replace('\'', r"'\''"))
+        }
+    };
+    std::iter::once(program).chain(args.iter().map(String::as_str)).map(quote).collect::<Vec<_>>().join(" ")
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    fn machine() -> Machine {
+        Machine {
+            arch: Arch::Amd64,
+            cpus: 2,
+            memory: Bytes::gib(4),
+            disk: "live.raw".into(),
+            disk_size: None,
+            network: Network::None,
+            config: Vec::new(),
+            reboots: false,
+            dir: "vm".into(),
+            replay: String::new(),
+            extra: vec!["-snapshot".into()],
+        }
+    }
+
+    fn files() -> Files {
+        Files {
+            firmware: "/fw/CODE.fd".into(),
+            variables: "vm/vars.fd".into(),
+            overlay: "a,b/overlay.qcow2".into(),
+            qmp: "/s/qmp".into(),
+            ssh: "/s/ssh".into(),
+            serial_log: "vm/serial.log".into(),
+        }
+    }
+
+    fn line(machine: &Machine, accel: Accel, console: Console) -> String {
+        shell_line(&program(machine.arch), &command_line(machine, accel, &files(), console))
+    }
+
+    #[test]
+    fn the_whole_command_line_of_a_test_machine() {
+        let expected = "qemu-system-x86_64 -name evek -nodefaults -no-user-config -display none -machine q35 \
+            -accel tcg,thread=multi -cpu max,la57=off -smp 2 -m 4096M \
+            -drive if=pflash,unit=0,format=raw,readonly=on,file=/fw/CODE.fd \
+            -drive if=pflash,unit=1,format=raw,file=vm/vars.fd \
+            -drive if=none,id=disk,format=qcow2,cache=unsafe,discard=unmap,file=a,,b/overlay.qcow2 \
+            -device virtio-blk-pci,drive=disk,bootindex=1 -device virtio-rng-pci \
+            -chardev stdio,id=serial,signal=off -serial chardev:serial -chardev socket,id=qmp,path=/s/qmp \
+            -mon chardev=qmp,mode=control -chardev socket,id=ssh,path=/s/ssh,server=on,wait=off \
+            -device virtio-serial-pci -device virtserialport,id=ssh,chardev=ssh,name=org.evek.ssh -device pvpanic \
+            -nic none -action reboot=shutdown -snapshot";
+        assert_eq!(line(&machine(), Accel::Tcg, Console::Driver), expected);
+    }
+
+    #[test]
+    fn network_none_has_no_card_and_isolated_no_way_out() {
+        let mut m = machine();
+        assert!(!line(&m, Accel::Kvm, Console::Driver).contains("virtio-net"));
+        m.network = Network::Isolated;
+        assert!(line(&m, Accel::Kvm, Console::Driver).contains("-netdev user,id=net0,restrict=on -device virtio-net"));
+        m.network = Network::User { forwards: vec![Forward { host: 2222, guest: 22 }] };
+        assert!(line(&m, Accel::Kvm, Console::Driver).contains("user,id=net0,hostfwd=tcp:127.0.0.1:2222-:22"));
+    }
+
+    #[test]
+    fn a_machine_on_the_terminal_has_no_control_socket_that_nobody_listens_to() {
+        let mut m = machine();
+        m.reboots = true;
+        let line = line(&m, Accel::Tcg, Console::Terminal);
+        assert!(line.contains("mux=on") && !line.contains("qmp") && !line.contains("-action"), "{line}");
+    }
+
+    #[test]
+    fn arm64_uses_its_own_machine_and_a_cheap_pointer_authentication() {
+        let m = Machine { arch: Arch::Arm64, ..machine() };
+        let line = line(&m, Accel::Tcg, Console::Driver);
+        assert!(line.starts_with("qemu-system-aarch64 ") && line.contains("-machine virt"), "{line}");
+        assert!(line.contains("max,pauth-impdef=on") && line.contains("pvpanic-pci"), "{line}");
+    }
+
+    #[test]
+    fn words_are_quoted_only_where_a_shell_needs_it() {
+        let args = ["a b", "it's", "", "x=1,y"].map(str::to_owned);
+        assert_eq!(shell_line("qemu", &args), r"qemu 'a b' 'it'\''s' '' x=1,y");
+    }
+}

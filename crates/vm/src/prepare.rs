@@ -1,0 +1,153 @@
+//! What a machine needs on disk before it starts: keys, firmware variables, the overlay, and CONFIG within it.
+//!
+//! ```text
+//! live.raw  (never opened for writing)
+//!    ▲ backing file
+//! overlay.qcow2  ◄── CONFIG, made anew: authorized_keys and the caller's files, at the partition's own offset
+//! ```
+
+use crate::{
+    Error, Machine,
+    machine::{Files, firmware},
+    tools::{Call, Tools, Uses},
+};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+use tree::{Entry, Tree, TreePath};
+use types::Bytes;
+
+/// Names within the machine's folder and the sockets' folder.
+pub(crate) const OVERLAY: &str = "overlay.qcow2";
+pub(crate) const SERIAL_LOG: &str = "serial.log";
+pub(crate) const QMP_SOCKET: &str = "qmp";
+pub(crate) const SSH_SOCKET: &str = "ssh";
+
+/// A throw-away key pair for one machine.
+#[derive(Debug, Clone)]
+pub(crate) struct Key {
+    /// The private key's file.
+    pub(crate) private: PathBuf,
+    /// The line for `authorized_keys`.
+    pub(crate) public: String,
+}
+
+/// Everything prepared.
+#[derive(Debug)]
+pub(crate) struct Prepared {
+    /// As QEMU sees them.
+    pub(crate) files: Files,
+    pub(crate) key: Option<Key>,
+    /// The machine's folder, absolute.
+    pub(crate) dir: PathBuf,
+    /// The disk image, absolute.
+    pub(crate) disk: PathBuf,
+    /// Sockets live in a folder of their own with a short name: a socket's path has at most 107 bytes (unix(7)).
+    pub(crate) sockets: tempfile::TempDir,
+}
+
+/// Makes the machine's folder ready. Files of an earlier run in it are replaced.
+pub(crate) fn prepare(machine: &Machine, tools: &Tools, with_key: bool) -> Result<Prepared, Error> {
+    fs::create_dir_all(&machine.dir).map_err(Error::io("make folder", &machine.dir))?;
+    let dir = fs::canonicalize(&machine.dir).map_err(Error::io("find", &machine.dir))?;
+    let disk = fs::canonicalize(&machine.disk).map_err(Error::io("find disk image", &machine.disk))?;
+    let sockets = tempfile::Builder::new()
+        .prefix("evek-vm-")
+        .tempdir()
+        .map_err(Error::io("make a folder in", &std::env::temp_dir()))?;
+    for name in ["variables.fd", OVERLAY, SERIAL_LOG, "qemu.log", "ssh.log", "key", "key.pub"] {
+        remove(&dir.join(name))?;
+    }
+    let (code, template) = firmware(machine.arch);
+    let (template, variables) = (tools.file(template), dir.join("variables.fd"));
+    let bytes = fs::read(&template).map_err(Error::io("read firmware variables", &template))?;
+    fs::write(&variables, bytes).map_err(Error::io("write", &variables))?;
+    let key = with_key.then(|| make_key(tools, &dir)).transpose()?;
+    make_overlay(machine, tools, &disk, &dir)?;
+    let mut config = machine.config.clone();
+    if let Some(key) = &key {
+        config.push(("authorized_keys".to_owned(), format!("{}\n", key.public).into_bytes()));
+    }
+    if !config.is_empty() {
+        write_config(tools, &disk, &dir, sockets.path(), &config)?;
+    }
+    let (machine_view, sockets_view) = (tools.view(&Uses::machine(&dir)), tools.view(&Uses::sockets(sockets.path())));
+    let files = Files {
+        firmware: code.into(),
+        variables: machine_view.join("variables.fd"),
+        overlay: machine_view.join(OVERLAY),
+        qmp: sockets_view.join(QMP_SOCKET),
+        ssh: sockets_view.join(SSH_SOCKET),
+        serial_log: machine_view.join(SERIAL_LOG),
+    };
+    Ok(Prepared { files, key, dir, disk, sockets })
+}
+
+fn remove(path: &Path) -> Result<(), Error> {
+    match fs::remove_file(path) {
+        Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(Error::io("remove", path)(e)),
+        _ => Ok(()),
+    }
+}
+
+fn make_key(tools: &Tools, dir: &Path) -> Result<Key, Error> {
+    let file = text(&tools.view(&Uses::machine(dir)).join("key"));
+    let args = ["-q", "-t", "ed25519", "-N", "", "-C", "evek-vm", "-f", &file];
+    tools.run(&Call::new("ssh-keygen", args).uses(Uses::machine(dir)))?;
+    let public = dir.join("key.pub");
+    let line = fs::read_to_string(&public).map_err(Error::io("read", &public))?;
+    Ok(Key { private: dir.join("key"), public: line.trim().to_owned() })
+}
+
+fn make_overlay(machine: &Machine, tools: &Tools, disk: &Path, dir: &Path) -> Result<(), Error> {
+    let length = fs::metadata(disk).map_err(Error::io("look at", disk))?.len();
+    let size = machine.disk_size.map_or(length, |s| s.0);
+    if size < length {
+        let reason = format!("a disk of {size} bytes is smaller than the image, which has {length}");
+        return Err(Error::Disk { disk: disk.to_owned(), reason });
+    }
+    let (image, folder) = (Uses::disk(disk), Uses::machine(dir));
+    let (backing, overlay) = (text(&tools.view(&image)), text(&tools.view(&folder).join(OVERLAY)));
+    let args = ["create", "-q", "-f", "qcow2", "-F", "raw", "-b", &backing, &overlay, &size.to_string()];
+    tools.run(&Call::new("qemu-img", args).uses(image).uses(folder))
+}
+
+/// Puts a CONFIG partition with these files into the overlay.
+fn write_config(
+    tools: &Tools,
+    disk: &Path,
+    dir: &Path,
+    scratch: &Path,
+    files: &[(String, Vec<u8>)],
+) -> Result<(), Error> {
+    let file = fs::File::open(disk).map_err(Error::io("open", disk))?;
+    let bad = |reason: String| Error::Disk { disk: disk.to_owned(), reason };
+    let table = disk::gpt::read(&file).map_err(|e| bad(e.to_string()))?;
+    let place = table.by_label("CONFIG").ok_or_else(|| bad("it has no partition with the label CONFIG".to_owned()))?;
+    let (offset, size) = (place.start.0, place.partition.size);
+    config_image(&scratch.join("config.img"), size, files)?;
+    // qemu-io splits its commands at blanks and knows no quotes, so the image is not in a folder of the user's naming.
+    let (folder, sockets) = (Uses::machine(dir), Uses::sockets(scratch));
+    let write = format!("write -q -s {} {offset} {}", tools.view(&sockets).join("config.img").display(), size.0);
+    let overlay = text(&tools.view(&folder).join(OVERLAY));
+    let call = Call::new("qemu-io", ["-f", "qcow2", "-c", &write, &overlay]);
+    tools.run(&call.uses(Uses::disk(disk)).uses(folder).uses(sockets))
+}
+
+/// Makes the FAT volume that becomes the partition.
+fn config_image(image: &Path, size: Bytes, files: &[(String, Vec<u8>)]) -> Result<(), Error> {
+    let bad = |problem: String| Error::Config { problem };
+    let mut tree = Tree::default();
+    for (path, bytes) in files {
+        let path = TreePath::new(path).map_err(|e| bad(e.to_string()))?;
+        tree.insert(path, Entry::file(0o644, bytes.clone())).map_err(|e| bad(e.to_string()))?;
+    }
+    let volume = disk::fat::Volume { size, label: "CONFIG".to_owned(), id: 0 };
+    let out = fs::File::create(image).map_err(Error::io("write", image))?;
+    disk::fat::write(&out, &volume, &tree).map_err(|e| bad(e.to_string()))
+}
+
+fn text(path: &Path) -> String {
+    path.display().to_string()
+}
