@@ -1,1 +1,153 @@
-//! steps
+//! The steps of a build: from definitions and lock to the parts of a disk.
+//!
+//! ```text
+//! toolbox/<set>                        Debian packages as a folder to run programs from
+//! debs/<set>@arch ─► erofs/<set>@arch  Debian packages as a layer: tar, and the same as EROFS blob
+//! vendor/<name> ─► rust-deps@arch ─► rust/<package>@arch ┐
+//!              └─► go/<package>/<bin>@arch               ├─► top/<package>@arch ─► erofs/…
+//! kernel@arch ─► erofs/modules@arch                      ┘
+//!        └─► initramfs/<flavour>@arch ─┐
+//! all layers ─► slot/<flavour>@arch ───┴─► uki/… ─► esp/…        ─► publish: dist/<arch>/<version>/
+//! ```
+//! [`Project::plan`] turns a checkout into a [`graph::Graph`] and touches no artefact; the step functions see only what their
+//! keys name. [`Inputs`] brings the lock's inputs into the cache, the only part that may use the network; [`publish`] writes
+//! the results where people look for them.
+//!
+//! Deliberately absent: parsing, resolving, formats and scheduling, each of which is a crate of its own.
+
+mod disk;
+mod firmware;
+mod go_vars;
+mod inputs;
+mod kernel;
+mod layers;
+mod programs;
+mod project;
+mod publish;
+mod slot;
+mod sources;
+mod texts;
+mod toolbox;
+mod tools;
+mod top;
+mod vendor;
+mod wanted;
+
+pub use inputs::{Inputs, debs_of};
+pub use project::{Project, Target, Targets};
+pub use publish::{ImageJson, Published, publish};
+pub use slot::Root;
+pub use vendor::vendor;
+pub use wanted::{SUITES, host, wanted};
+
+use std::{io, path::PathBuf};
+use types::{Arch, Digest};
+
+/// What is wrong with a checkout, its inputs or its results.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A definition is wrong.
+    #[error(transparent)]
+    Definition(#[from] defs::Error),
+    /// The graph is wrong, or a step failed.
+    #[error(transparent)]
+    Graph(#[from] graph::Error),
+    /// The lock has no such set.
+    #[error("evek.lock has no set {set} for {arch}: run `cargo xtask lock update`")]
+    NoSet {
+        /// The set.
+        set: String,
+        /// The architecture.
+        arch: Arch,
+    },
+    /// The lock has no such source archive.
+    #[error("evek.lock has no source archive {name}: run `cargo xtask lock update {name}`")]
+    NoVendor {
+        /// Its name.
+        name: String,
+    },
+    /// No such toolbox set.
+    #[error("xtask/toolbox.yml has no set `{set}`, which the build needs")]
+    NoTools {
+        /// The set.
+        set: String,
+    },
+    /// No such package.
+    #[error("there is no pkg/{name}/pkg.yml, which the build needs")]
+    NoPackage {
+        /// The package.
+        name: String,
+    },
+    /// No such disk image.
+    #[error("there is no images/{name}.yml, which the build needs")]
+    NoImage {
+        /// The image.
+        name: String,
+    },
+    /// This program runs where it cannot build.
+    #[error("images are built on x86-64 and AArch64 Linux only")]
+    Host,
+    /// A source file cannot be read.
+    #[error("cannot read {}: {source}", path.display())]
+    Source {
+        /// The file or folder.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// A Cargo.toml is malformed.
+    #[error("{}: {source}", path.display())]
+    Manifest {
+        /// The file.
+        path: PathBuf,
+        /// What the parser said.
+        source: Box<toml::de::Error>,
+    },
+    /// A go.mod is malformed, or lacks what a variable needs.
+    #[error("{}: {reason}", path.display())]
+    GoMod {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        reason: String,
+    },
+    /// Inputs cannot be fetched.
+    #[error(transparent)]
+    Fetch(#[from] fetch::Error),
+    /// The cache cannot be read or written.
+    #[error(transparent)]
+    Cas(#[from] cas::Error),
+    /// A program of the toolbox that fetches source archives failed.
+    #[error("cannot make source archive {name}: {reason}")]
+    Vendor {
+        /// The archive.
+        name: String,
+        /// What failed, with the end of what the program said.
+        reason: String,
+    },
+    /// A source archive is not what the lock says.
+    #[error(
+        "source archive {name} is {found}, and the lock says {expected}: the registry serves other bytes, or the lock was made with another toolbox; see `cargo xtask lock update {name}`"
+    )]
+    VendorMismatch {
+        /// The archive.
+        name: String,
+        /// The digest in the lock.
+        expected: Digest,
+        /// The digest found.
+        found: Digest,
+    },
+    /// A result cannot be written.
+    #[error("cannot {action} {}: {source}", path.display())]
+    Publish {
+        /// What was tried.
+        action: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// A disk cannot be laid out.
+    #[error(transparent)]
+    Disk(#[from] ::disk::Error),
+}

@@ -129,6 +129,15 @@ fn spool_data(deb: &Path, spool: &Path) -> Result<File, Problem> {
     out.into_inner().map_err(|e| io_error("write the spool file")(e.into_error()))
 }
 
+/// Reads a plain tar that lies on disk, such as a layer made earlier; the tree's contents are ranges of it.
+///
+/// # Errors
+/// When it cannot be read, or holds paths that lead out of it.
+pub fn read_plain_tar(tar: &Path) -> Result<Tree, Error> {
+    let opened = File::open(tar).map_err(io_error("open the tar"));
+    opened.and_then(|file| read_tar(file, tar)).map_err(|problem| Error { deb: tar.to_owned(), problem })
+}
+
 fn read_tar(mut file: File, spool: &Path) -> Result<Tree, Problem> {
     io::Seek::rewind(&mut file).map_err(io_error("read the spool file"))?;
     let spool = Arc::new(spool.to_owned());

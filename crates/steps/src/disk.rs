@@ -1,0 +1,70 @@
+//! Volumes and whole disks.
+
+use ::disk::{Guid, Layout, Partition, PartitionType, extents, fat};
+use defs::{ImageDef, PartitionContent};
+use graph::{Ctx, StepError};
+use std::{fs::File, path::PathBuf};
+use tree::Tree;
+use types::{Bytes, Digest};
+
+/// Raised when the same definition would give another CONFIG volume.
+pub(crate) const CONFIG_VERSION: u32 = 1;
+
+/// Writes a FAT volume as output `name`. What is free at its end is cut off: the partition's size brings it back as a hole.
+pub(crate) fn volume(ctx: &mut Ctx<'_>, name: &str, tree: &Tree, size: Bytes, label: &str) -> Result<(), StepError> {
+    let path = ctx.out_blob(name);
+    let file = File::options().read(true).write(true).create_new(true).open(&path)?;
+    let mut id = [0; 4];
+    id.copy_from_slice(&Digest::of(label.as_bytes()).as_bytes()[..4]);
+    fat::write(&file, &fat::Volume { size, label: label.to_owned(), id: u32::from_le_bytes(id) }, tree)?;
+    let used = extents(&file)?.last().map_or(0, |range| range.end);
+    file.set_len(used)?;
+    Ok(())
+}
+
+#[derive(serde::Serialize, serde::Deserialize)]
+pub(crate) struct Config {
+    pub(crate) size: Bytes,
+}
+
+/// No inputs; output `config`, an empty volume for the owner's files.
+pub(crate) fn config(ctx: &mut Ctx<'_>) -> Result<(), StepError> {
+    let params: Config = ctx.params()?;
+    volume(ctx, "config", &Tree::default(), params.size, "CONFIG")
+}
+
+/// The files that partitions are made from.
+pub(crate) struct Contents {
+    pub(crate) esp: PathBuf,
+    pub(crate) slot: PathBuf,
+    pub(crate) config: PathBuf,
+    pub(crate) root_hash: Digest,
+}
+
+/// The disk of an image definition, with its contents.
+pub(crate) fn layout(image: &ImageDef, contents: &Contents) -> Layout {
+    let partitions = image.partitions.iter().filter(|p| !p.first_boot).map(|p| {
+        let kind = match p.role {
+            defs::PartitionType::Esp => PartitionType::EfiSystem,
+            defs::PartitionType::Slot => PartitionType::Image,
+            defs::PartitionType::Config => PartitionType::Config,
+            defs::PartitionType::Persist => PartitionType::Persist,
+        };
+        let (content, guid) = match p.content {
+            PartitionContent::Esp => (Some(contents.esp.clone()), None),
+            PartitionContent::Store => (Some(contents.slot.clone()), Some(Guid::of_root_hash(contents.root_hash))),
+            PartitionContent::Config => (Some(contents.config.clone()), None),
+            PartitionContent::Empty => (None, None),
+        };
+        Partition {
+            number: p.number.value,
+            label: p.label.value.clone(),
+            kind,
+            guid: guid.unwrap_or_else(|| Guid::of_name(&p.label)),
+            size: p.size,
+            attributes: 0,
+            content,
+        }
+    });
+    Layout { guid: Guid::of_name("disk"), size: image.size, partitions: partitions.collect() }
+}

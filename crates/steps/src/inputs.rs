@@ -1,0 +1,126 @@
+//! Bringing the lock's inputs into the cache. With everything there, no socket is opened.
+
+use crate::{Error, Project, vendor};
+use fetch::{Event, Fetcher, Want};
+use graph::{Cache, Graph, Input, Plan, Sink, State};
+use lock::{Deb, VendorKind};
+use std::collections::{BTreeMap, BTreeSet};
+use types::{Bytes, Cancel, Digest};
+
+/// Where inputs come from.
+pub struct Inputs<'a> {
+    /// The lock and the definitions.
+    pub project: &'a Project,
+    /// The cache that they go to.
+    pub cache: &'a Cache,
+    /// Mirrors and further sources.
+    pub fetcher: &'a Fetcher,
+    /// Whether no socket may be opened.
+    pub offline: bool,
+    /// Parallel steps, for toolboxes that fetching needs.
+    pub jobs: usize,
+}
+
+/// A Debian package as something to be fetched.
+fn want(deb: &Deb) -> Want {
+    Want {
+        name: format!("{} {}", deb.name, deb.version),
+        sha256: deb.sha256,
+        size: deb.size,
+        locations: vec![(deb.archive(), deb.file.clone())],
+    }
+}
+
+/// Every Debian package of a lock, as something to be fetched.
+pub fn debs_of(lock: &lock::Lock) -> Vec<Want> {
+    lock.debs().map(want).collect()
+}
+
+impl Inputs<'_> {
+    /// Fetches what the steps of a plan read that are not cached. A step that waits for another's outputs may turn out to be
+    /// cached; its inputs are fetched all the same, for nothing is fetched while steps run.
+    ///
+    /// # Errors
+    /// When an input cannot be had.
+    pub fn fetch(
+        &self,
+        graph: &Graph,
+        plan: &Plan,
+        progress: &(dyn Fn(Event<'_>) + Sync),
+        sink: &dyn Sink,
+        cancel: &Cancel,
+    ) -> Result<(), Error> {
+        let cas = self.cache.cas();
+        let mut missing = BTreeSet::new();
+        for planned in plan.steps.iter().filter(|p| !matches!(p.state, State::Cached { .. })) {
+            let inputs = graph.get(&planned.id).into_iter().flat_map(|step| step.inputs.values());
+            missing.extend(inputs.filter_map(|input| match input {
+                Input::Blob(digest) if !cas.has(digest) => Some(*digest),
+                _ => None,
+            }));
+        }
+        self.fetch_digests(&missing, progress, sink, cancel)
+    }
+
+    /// Fetches inputs by digest; each must be in the lock.
+    ///
+    /// # Errors
+    /// When an input cannot be had.
+    pub fn fetch_digests(
+        &self,
+        missing: &BTreeSet<Digest>,
+        progress: &(dyn Fn(Event<'_>) + Sync),
+        sink: &dyn Sink,
+        cancel: &Cancel,
+    ) -> Result<(), Error> {
+        if missing.is_empty() {
+            return Ok(());
+        }
+        let debs: BTreeMap<Digest, &Deb> = self.project.lock.debs().map(|d| (d.sha256, d)).collect();
+        let wants: Vec<Want> = missing.iter().filter_map(|d| debs.get(d)).map(|d| want(d)).collect();
+        self.fetcher.fetch(&wants, progress)?;
+        for archive in self.project.lock.vendors().filter(|v| missing.contains(&v.sha256)) {
+            let as_blob =
+                Want { name: archive.name.clone(), sha256: archive.sha256, size: archive.size, locations: vec![] };
+            // an archive of inputs has it ready made; else its own client makes it
+            let ready = self.fetcher.fetch(std::slice::from_ref(&as_blob), &|_| ());
+            if ready.is_ok() {
+                continue;
+            }
+            if self.offline {
+                ready?;
+            }
+            let found = self.make(&archive.name, archive.kind, progress, sink, cancel)?.0;
+            if found != archive.sha256 {
+                let name = archive.name.clone();
+                return Err(Error::VendorMismatch { name, expected: archive.sha256, found });
+            }
+        }
+        Ok(())
+    }
+
+    /// Lets the Go or cargo client of the toolbox fetch what a manifest needs and packs it: digest and size of the tar.
+    ///
+    /// # Errors
+    /// When the toolbox cannot be had, or the client fails.
+    pub fn make(
+        &self,
+        name: &str,
+        kind: VendorKind,
+        progress: &(dyn Fn(Event<'_>) + Sync),
+        sink: &dyn Sink,
+        cancel: &Cancel,
+    ) -> Result<(Digest, Bytes), Error> {
+        let set = match kind {
+            VendorKind::Go => "go",
+            VendorKind::Cargo => "rust",
+        };
+        let (graph, id) = self.project.toolbox(set)?;
+        let plan = graph.plan(self.cache, std::slice::from_ref(&id))?;
+        self.fetch(&graph, &plan, progress, sink, cancel)?;
+        let options = graph::Options { jobs: self.jobs, ..graph::Options::default() };
+        let built = graph.run(self.cache, std::slice::from_ref(&id), &options, sink, cancel)?;
+        let tools = built.path(self.cache, &id, "root").ok_or_else(|| Error::NoTools { set: set.into() })?;
+        vendor::vendor(self.project, self.cache.cas(), &tools, name, kind, cancel)
+    }
+}

@@ -1,0 +1,165 @@
+//! Layers: Debian packages become a tar that stands on the tars below it; a tar becomes an EROFS blob.
+
+use crate::tools::Tool;
+use defs::{Group, Located, PathGlob, User};
+use graph::{Ctx, StepError, Unit};
+use rayon::prelude::*;
+use std::{
+    collections::BTreeMap,
+    fs::File,
+    sync::atomic::{AtomicU64, Ordering},
+};
+use tree::{Entry, Kind, Tree, TreePath};
+use types::{Arch, EPOCH};
+
+/// Raised when the same packages would give another tar.
+pub(crate) const DEBS_VERSION: u32 = 1;
+/// Raised when the same tar would give another EROFS blob.
+pub(crate) const EROFS_VERSION: u32 = 1;
+
+/// The trees of the layers below (inputs `lower/…`), as one.
+pub(crate) fn lower(ctx: &Ctx<'_>) -> Result<Tree, StepError> {
+    let mut tree = Tree::default();
+    for label in ctx.labels("lower/") {
+        tree.merge(debian::deb::read_plain_tar(&ctx.input(label)?)?)?;
+    }
+    Ok(tree)
+}
+
+/// Writes what `full` has more than `lower` as output `tar`, after a look at the architecture of every program in it.
+pub(crate) fn write_layer(ctx: &mut Ctx<'_>, full: &Tree, lower: &Tree, arch: Arch) -> Result<(), StepError> {
+    let layer = full.above(lower)?;
+    if let [first, more @ ..] = oci::elf::check_arch(&layer, arch, &[])?.as_slice() {
+        let more = if more.is_empty() { String::new() } else { format!("; and {} more", more.len()) };
+        return Err(StepError::msg(format!("wrong architecture in this layer: {first}{more}")));
+    }
+    let total: u64 = layer.iter().map(|(_, e)| if let Kind::File(c) = &e.kind { c.len() } else { 0 }).sum();
+    let out = File::create(ctx.out_blob("tar"))?;
+    let mut done = 0;
+    oci::layer::write_tar(&layer, out, |n| {
+        done += n;
+        ctx.progress(done, total, Unit::Bytes);
+    })?;
+    Ok(())
+}
+
+/// What a layer of Debian packages is told beside its packages.
+#[derive(serde::Serialize, serde::Deserialize)]
+pub(crate) struct Debs {
+    pub(crate) arch: Arch,
+    /// Paths not taken from the packages.
+    pub(crate) drop: Vec<Located<PathGlob>>,
+    pub(crate) alternatives: BTreeMap<String, Located<String>>,
+    pub(crate) links: BTreeMap<String, Located<String>>,
+    pub(crate) users: BTreeMap<String, User>,
+    pub(crate) groups: BTreeMap<String, Group>,
+    pub(crate) caps: BTreeMap<String, Located<String>>,
+}
+
+/// Inputs `deb/…`, `lower/…` and the tree `files` (toolbox); output `tar`.
+pub(crate) fn debs(ctx: &mut Ctx<'_>) -> Result<(), StepError> {
+    let params: Debs = ctx.params()?;
+    let lower = lower(ctx)?;
+    let mut full = lower.clone();
+    for mut deb in unpack(ctx)? {
+        deb.retain(|path, _| !params.drop.iter().any(|glob| glob.covers(path.as_str())));
+        full.merge(deb)?;
+    }
+    oci::finish::alternatives::links(&mut full, &params.links)?;
+    oci::finish::alternatives::apply(&mut full, &params.alternatives)?;
+    oci::finish::accounts::apply(&mut full, &params.users, &params.groups)?;
+    oci::finish::capabilities::apply(&mut full, &params.caps)?;
+    oci::finish::ca_bundle::apply(&mut full)?;
+    library_cache(ctx, &mut full)?;
+    write_layer(ctx, &full, &lower, params.arch)
+}
+
+/// The packages as trees, in the order of their labels. Their bytes are in the step's scratch folder.
+fn unpack(ctx: &Ctx<'_>) -> Result<Vec<Tree>, StepError> {
+    let scratch = ctx.scratch()?;
+    let labels: Vec<&str> = ctx.labels("deb/").collect();
+    let (done, total) = (AtomicU64::new(0), labels.len() as u64);
+    labels
+        .par_iter()
+        .enumerate()
+        .map(|(i, label)| {
+            ctx.check()?;
+            let tree = debian::deb::unpack(&ctx.input(label)?, &scratch.join(format!("{i}.data")))?;
+            ctx.progress(done.fetch_add(1, Ordering::Relaxed) + 1, total, Unit::Items);
+            Ok(tree)
+        })
+        .collect()
+}
+
+/// `/etc/ld.so.cache`, as `ldconfig` of the toolbox makes it from the libraries of the tree.
+fn library_cache(ctx: &Ctx<'_>, full: &mut Tree) -> Result<(), StepError> {
+    let cache = TreePath::new("etc/ld.so.cache")?;
+    let mut libraries = Tree::default();
+    for (path, entry) in full.iter() {
+        let library = matches!(entry.kind, Kind::File(_) | Kind::Symlink(_) | Kind::Hardlink(_))
+            && (path.name().contains(".so") && path.as_str().starts_with("usr/lib")
+                || path.as_str().starts_with("etc/ld.so.conf")
+                || matches!(entry.kind, Kind::Symlink(_)) && path.parent().is_some_and(|p| p.is_root()));
+        if library {
+            libraries.insert(path.clone(), entry.clone())?;
+        }
+    }
+    // hard links to something that is no library by its name would dangle
+    let kept: std::collections::BTreeSet<TreePath> = libraries.iter().map(|(p, _)| p.clone()).collect();
+    libraries.retain(|_, e| !matches!(&e.kind, Kind::Hardlink(to) if !kept.contains(to)));
+    if libraries.get(&TreePath::new("etc/ld.so.conf")?).is_none() {
+        libraries.insert(
+            TreePath::new("etc/ld.so.conf")?,
+            Entry::file(0o644, b"include /etc/ld.so.conf.d/*.conf\n".to_vec()),
+        )?;
+    }
+    let root = ctx.scratch()?.join("libraries");
+    std::fs::create_dir(&root)?;
+    libraries.write_to(&root)?;
+    Tool::new(ctx, "files")?.writable(&root, "/out").run(&[
+        "ldconfig",
+        "-X",
+        "-r",
+        "/out",
+        "-C",
+        "/etc/ld.so.cache",
+    ])?;
+    let bytes = std::fs::read(root.join("etc/ld.so.cache"))?;
+    std::fs::remove_dir_all(&root)?;
+    // the auxiliary cache is only for ldconfig itself
+    full.remove(&TreePath::new("var/cache/ldconfig")?);
+    full.insert(cache, Entry::file(0o644, bytes))?;
+    Ok(())
+}
+
+#[derive(serde::Serialize, serde::Deserialize)]
+pub(crate) struct Erofs {
+    /// Compression, as `mkfs.erofs -z` takes it.
+    pub(crate) compression: String,
+    /// Largest compressed unit, in bytes.
+    pub(crate) cluster: u32,
+}
+
+/// Inputs `tar` and the tree `files` (toolbox); output `erofs`.
+pub(crate) fn erofs(ctx: &mut Ctx<'_>) -> Result<(), StepError> {
+    let Erofs { compression, cluster } = ctx.params()?;
+    let out = ctx.out_blob("erofs");
+    let made = ctx.scratch()?.join("layer.erofs");
+    File::create(&made)?;
+    // the UUID says which tar it was made from, so that two blobs never share one
+    let diff = ctx.input_digest("tar")?.hex();
+    let uuid = format!("{}-{}-{}-{}-{}", &diff[..8], &diff[8..12], &diff[12..16], &diff[16..20], &diff[20..32]);
+    Tool::new(ctx, "files")?.read(&ctx.input("tar")?, "/in/layer.tar").writable(&made, "/out/layer.erofs").run(&[
+        "mkfs.erofs",
+        "--quiet",
+        "--tar=f",
+        &format!("-z{compression}"),
+        &format!("-C{cluster}"),
+        &format!("-T{EPOCH}"),
+        &format!("-U{uuid}"),
+        "/out/layer.erofs",
+        "/in/layer.tar",
+    ])?;
+    std::fs::rename(made, out)?;
+    Ok(())
+}

@@ -1,0 +1,108 @@
+//! A slot's bytes: the store as plain EROFS, and the verity tree behind it.
+
+use defs::ImageConfig;
+use graph::{Ctx, StepError};
+use oci::{
+    image::{ImageSpec, Layer},
+    layer::LayerDigest,
+};
+use std::{
+    collections::BTreeMap,
+    fs::{self, File},
+    io::{self, BufWriter},
+};
+use store::{NewImage, Role, ServiceSpec};
+use tree::{Entry, Tree, TreePath};
+use types::{Arch, Bytes, Digest, EPOCH};
+
+/// Raised when the same layers would give another store.
+pub(crate) const VERSION: u32 = 1;
+
+/// An image of the store.
+#[derive(Debug, Clone, serde::Serialize, serde::Deserialize)]
+pub(crate) struct Image {
+    /// Full name, `evek.local/kube:0.1.0`.
+    pub(crate) name: String,
+    pub(crate) role: Role,
+    pub(crate) config: ImageConfig,
+    /// The names of its layers, the lowest first: inputs `tar/<name>` and `erofs/<name>`.
+    pub(crate) layers: Vec<String>,
+    pub(crate) service: Option<ServiceSpec>,
+}
+
+#[derive(serde::Serialize, serde::Deserialize)]
+pub(crate) struct Store {
+    pub(crate) arch: Arch,
+    pub(crate) images: Vec<Image>,
+}
+
+/// What the kernel must be told of a slot.
+#[derive(Debug, Clone, serde::Serialize, serde::Deserialize)]
+pub struct Root {
+    /// Root hash of the verity tree.
+    pub root_hash: Digest,
+    /// Length of the store, in blocks of 4096 bytes.
+    pub data_blocks: u64,
+}
+
+/// Inputs `tar/<layer>`, `erofs/<layer>`; outputs `slot`, and `root` ([`Root`] as JSON).
+pub(crate) fn slot(ctx: &mut Ctx<'_>) -> Result<(), StepError> {
+    let params: Store = ctx.params()?;
+    let images = params.images.iter().map(|image| new_image(ctx, params.arch, image)).collect::<Result<Vec<_>, _>>()?;
+    let layout = store::plan(&images)?;
+    let mut tree = Tree::default();
+    for (path, bytes) in [("oci-layout", &layout.oci_layout), ("index.json", &layout.index)] {
+        tree.insert(TreePath::new(path)?, Entry::file(0o444, bytes.clone()))?;
+    }
+    for (digest, bytes) in &layout.documents {
+        tree.insert(blob_path(digest)?, Entry::file(0o444, bytes.clone()))?;
+    }
+    for (digest, size) in &layout.layers {
+        tree.insert(blob_path(digest)?, Entry::file_from(0o444, ctx.cas().path(digest), size.0))?;
+    }
+    let path = ctx.out_blob("slot");
+    let file = File::options().read(true).write(true).create_new(true).open(&path)?;
+    // named after what it holds, as everything here
+    let mut uuid = [0; 16];
+    uuid.copy_from_slice(&Digest::of(&layout.index).as_bytes()[..16]);
+    let options = erofs::Options { uuid, epoch: EPOCH, label: "evek-store".into() };
+    let mut out = BufWriter::with_capacity(1 << 20, &file);
+    erofs::write(&tree, &options, &mut out)?;
+    io::Write::flush(&mut out)?;
+    drop(out);
+    ctx.check()?;
+    let verity = verity::append(&file)?;
+    let root = Root { root_hash: verity.root_hash, data_blocks: verity.data_blocks };
+    ctx.put("root", &serde_json::to_vec(&root)?)?;
+    Ok(())
+}
+
+fn new_image(ctx: &Ctx<'_>, arch: Arch, image: &Image) -> Result<NewImage, StepError> {
+    let mut layers = Vec::new();
+    let mut blobs = Vec::new();
+    for layer in &image.layers {
+        let size = |label: &str| -> Result<Bytes, StepError> { Ok(Bytes(fs::metadata(ctx.input(label)?)?.len())) };
+        let (tar, erofs) = (format!("tar/{layer}"), format!("erofs/{layer}"));
+        let digest = ctx.input_digest(&tar)?;
+        layers.push(Layer::tar(LayerDigest { digest, size: size(&tar)? }, layer));
+        blobs.push((ctx.input_digest(&erofs)?, size(&erofs)?));
+    }
+    let spec = ImageSpec {
+        name: image.name.clone(),
+        arch,
+        config: image.config.clone(),
+        layers,
+        annotations: BTreeMap::new(),
+    };
+    Ok(NewImage {
+        name: image.name.parse()?,
+        role: image.role,
+        config: oci::image::Image::new(spec)?.config,
+        layers: blobs,
+        service: image.service.clone(),
+    })
+}
+
+fn blob_path(digest: &Digest) -> Result<TreePath, StepError> {
+    Ok(TreePath::new(&format!("blobs/sha256/{}", digest.hex()))?)
+}

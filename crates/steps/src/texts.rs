@@ -1,0 +1,80 @@
+//! Small files of the root image that follow from the definitions.
+
+use crate::{
+    Error,
+    project::{Project, Target},
+};
+use std::{collections::BTreeMap, fmt::Write as _};
+
+/// `/etc/os-release` (os-release(5)), which is the UKI's `.osrel` too.
+pub(crate) fn os_release(project: &Project, target: Target) -> String {
+    let version = project.full_version(target);
+    let mut fields = project.defs.rootfs.os_release.clone();
+    let name = fields.get("NAME").cloned().unwrap_or_else(|| "EVE-k".into());
+    fields.insert("PRETTY_NAME".into(), format!("{name} {version}"));
+    fields.insert("VERSION".into(), project.version.clone());
+    fields.insert("VERSION_ID".into(), project.version.clone());
+    fields.insert("VARIANT_ID".into(), target.flavour.to_string());
+    fields.insert("IMAGE_ID".into(), "evek".into());
+    fields.insert("IMAGE_VERSION".into(), version);
+    let quote = |v: &str| v.replace('\\', "\\\\").replace('"', "\\\"").replace('$', "\\$").replace('`', "\\`");
+    fields.iter().fold(String::new(), |mut text, (name, value)| {
+        // writing to a String cannot fail
+        let _ = writeln!(text, "{name}=\"{}\"", quote(value));
+        text
+    })
+}
+
+/// By path.
+pub(crate) fn root(project: &Project, target: Target) -> Result<BTreeMap<String, String>, Error> {
+    let defs = &project.defs;
+    let hv = defs.flavour(target.flavour)?;
+    let mut texts = BTreeMap::new();
+    texts.insert("usr/lib/os-release".into(), os_release(project, target));
+    if let Some(hostname) = &defs.rootfs.hostname {
+        texts.insert("etc/hostname".into(), format!("{hostname}\n"));
+        texts.insert("etc/hosts".into(), format!("127.0.0.1 localhost {hostname}\n::1 localhost\n"));
+    }
+    for name in &hv.packages {
+        let package = defs.packages.get(&name.value).ok_or_else(|| Error::NoPackage { name: name.value.clone() })?;
+        if let Some(service) = &package.service {
+            let unit = format!("usr/lib/systemd/system/{}", store::unit_name(&name.value));
+            texts.insert(unit, store::unit_text(&name.value, &package.summary, service));
+        }
+    }
+    if !hv.kernel.load.is_empty() {
+        let list: String = hv.kernel.load.iter().map(|m| format!("{m}\n")).collect();
+        texts.insert("usr/lib/modules-load.d/evek.conf".into(), list);
+    }
+    if !hv.sysctl.is_empty() {
+        let list: String = hv.sysctl.iter().map(|(name, value)| format!("{name} = {value}\n")).collect();
+        texts.insert("usr/lib/sysctl.d/60-evek.conf".into(), list);
+    }
+    if let Some(live) = defs.images.get("live") {
+        texts.extend(live.partitions.iter().enumerate().map(|(n, p)| repart(n, p)));
+    }
+    Ok(texts)
+}
+
+/// What systemd-repart is told of a partition (repart.d(5)): it finds those that are there by type and order, and makes the
+/// others.
+fn repart(n: usize, partition: &defs::Partition) -> (String, String) {
+    let kind = match partition.role {
+        defs::PartitionType::Esp => ::disk::PartitionType::EfiSystem,
+        defs::PartitionType::Slot => ::disk::PartitionType::Image,
+        defs::PartitionType::Config => ::disk::PartitionType::Config,
+        defs::PartitionType::Persist => ::disk::PartitionType::Persist,
+    };
+    let mut text = format!("[Partition]\nType={}\nLabel={}\n", kind.guid(), partition.label);
+    let size = partition.size.0;
+    if partition.grow {
+        let _ = writeln!(text, "SizeMinBytes={size}");
+    } else {
+        let _ = writeln!(text, "SizeMinBytes={size}\nSizeMaxBytes={size}");
+    }
+    if partition.role == defs::PartitionType::Persist {
+        text.push_str("Format=ext4\n");
+    }
+    let label = partition.label.value.to_lowercase().replace(' ', "-");
+    (format!("usr/lib/repart.d/{}-{label}.conf", 10 + 10 * n), text)
+}

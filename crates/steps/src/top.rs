@@ -1,0 +1,53 @@
+//! Top layers: our own programs and files, and what follows from them — links, enabled units, accounts.
+
+use crate::layers::{lower, write_layer};
+use defs::{Group, Located, Units, User};
+use graph::{Ctx, StepError};
+use std::{collections::BTreeMap, fs};
+use tree::{Entry, Tree, TreePath};
+use types::Arch;
+
+/// Raised when the same programs and files would give another layer.
+pub(crate) const VERSION: u32 = 1;
+
+#[derive(serde::Serialize, serde::Deserialize)]
+pub(crate) struct Top {
+    pub(crate) arch: Arch,
+    /// Programs by the label of their input: where they go, such as `usr/bin/kube`.
+    pub(crate) programs: BTreeMap<String, String>,
+    pub(crate) links: BTreeMap<String, Located<String>>,
+    pub(crate) users: BTreeMap<String, User>,
+    pub(crate) groups: BTreeMap<String, Group>,
+    pub(crate) caps: BTreeMap<String, Located<String>>,
+    /// Small files that follow from the definitions: path → text.
+    pub(crate) texts: BTreeMap<String, String>,
+    /// In the order in which they are enabled; a later default target wins.
+    pub(crate) units: Vec<Units>,
+}
+
+/// Inputs `lower/…`, `program/…`, `files/<n>` (folders of the source tree, later ones win); output `tar`.
+pub(crate) fn top(ctx: &mut Ctx<'_>) -> Result<(), StepError> {
+    let params: Top = ctx.params()?;
+    let lower = lower(ctx)?;
+    let mut full = lower.clone();
+    for label in ctx.labels("files/") {
+        full.merge(Tree::from_folder(&ctx.input(label)?)?)?;
+    }
+    for (label, path) in &params.programs {
+        let program = ctx.input(label)?;
+        let len = fs::metadata(&program)?.len();
+        full.insert(TreePath::new(path)?, Entry::file_from(0o755, program, len))?;
+    }
+    for (path, text) in &params.texts {
+        full.insert(TreePath::new(path)?, Entry::file(0o644, text.clone().into_bytes()))?;
+    }
+    oci::finish::alternatives::links(&mut full, &params.links)?;
+    if !params.users.is_empty() || !params.groups.is_empty() {
+        oci::finish::accounts::apply(&mut full, &params.users, &params.groups)?;
+    }
+    oci::finish::capabilities::apply(&mut full, &params.caps)?;
+    for units in &params.units {
+        oci::finish::units::apply(&mut full, units)?;
+    }
+    write_layer(ctx, &full, &lower, params.arch)
+}
