@@ -14,7 +14,7 @@ use crate::{
 use serde::{Deserialize, Serialize};
 use std::{
     fs,
-    io::{BufReader, Read},
+    io::{BufRead as _, BufReader, Read},
     path::Path,
     sync::mpsc::channel,
     thread,
@@ -92,14 +92,15 @@ fn probe_now(tools: &Tools, arch: Arch) -> Result<Verdict, Error> {
             _ => format!("KVM is present but does not open ({e})"),
         }));
     }
-    if boots(tools, arch, Accel::Kvm)? {
-        return Ok(Verdict { accel: Accel::Kvm, notice: None });
-    }
-    Ok(tcg("KVM is present but starts no guest".to_owned()))
+    Ok(match boots(tools, arch, Accel::Kvm)? {
+        None => Verdict { accel: Accel::Kvm, notice: None },
+        Some(why) if why.is_empty() => tcg("KVM is present but starts no guest".to_owned()),
+        Some(why) => tcg(format!("KVM is present but starts no guest ({why})")),
+    })
 }
 
-/// Boots the firmware with nothing else; true when it ran to its end.
-pub(crate) fn boots(tools: &Tools, arch: Arch, accel: Accel) -> Result<bool, Error> {
+/// Boots the firmware with nothing else. `None` when it ran to its end; otherwise QEMU's first words about it, if any.
+fn boots(tools: &Tools, arch: Arch, accel: Accel) -> Result<Option<String>, Error> {
     let dir = tempfile::tempdir().map_err(Error::io("make a folder in", &std::env::temp_dir()))?;
     let (code, template) = firmware(arch);
     let (template, variables) = (tools.file(template), dir.path().join("variables.fd"));
@@ -115,14 +116,17 @@ pub(crate) fn boots(tools: &Tools, arch: Arch, accel: Accel) -> Result<bool, Err
     let (verdict, judged) = channel();
     if let Some(errors) = qemu.stderr() {
         let verdict = verdict.clone();
-        // KVM tells of a processor that it cannot continue, and then QEMU stands still.
-        thread::spawn(move || hears(errors, "KVM internal error").then(|| verdict.send(false)));
+        // Whatever QEMU complains about, be it that it cannot start or that the processor cannot go on, the guest is lost.
+        thread::spawn(move || {
+            let complaint = BufReader::new(errors).lines().map_while(Result::ok).find(|l| !l.contains("warning:"));
+            complaint.map(|text| verdict.send(Some(text)))
+        });
     }
     if let Some(serial) = qemu.stdout() {
-        thread::spawn(move || verdict.send(hears(serial, FIRMWARE_RUNS)));
+        thread::spawn(move || hears(serial, FIRMWARE_RUNS).then(|| verdict.send(None)));
     }
-    let runs = judged.recv_timeout(PROBE).unwrap_or(false);
-    Ok(runs)
+    // Both streams have ended, or time is over: it has not run, and nobody says why.
+    Ok(judged.recv_timeout(PROBE).unwrap_or(Some(String::new())))
 }
 
 /// Reads until a line contains `text`; false when the stream ends first.

@@ -188,14 +188,22 @@ impl Guest {
     /// What is known about a wait that did not succeed.
     fn failure(&mut self, what: &str, limit: Duration) -> Error {
         let closed = self.watch.look().closed;
+        let mut unstarted = None;
         if closed && self.ended.is_none() {
             // Its standard output has ended, so it is about to be gone.
-            self.ended = self.qemu.wait().ok();
+            match self.qemu.wait() {
+                Ok(exit) => self.ended = Some(exit),
+                Err(e) => unstarted = Some(e.to_string()),
+            }
         }
         let seen = self.watch.look();
         let doomed = doom(&seen);
         let mut class = classify(&seen.lines);
         let how = match (self.ended, doomed) {
+            _ if unstarted.is_some() => {
+                class = Failure::Qemu;
+                unstarted.unwrap_or_default()
+            }
             (Some(exit), _) if !exit.success() => {
                 class = Failure::Qemu;
                 format!("QEMU ended ({exit})")
@@ -257,6 +265,10 @@ fn doom(seen: &Seen) -> Option<&'static str> {
     }
     if seen.lines.iter().any(|l| first_stage_error(l)) {
         return Some("the first stage gave up");
+    }
+    // EDK II falls back to its shell when no boot option starts.
+    if seen.find("UEFI Interactive Shell", 0).is_some() {
+        return Some("the firmware found nothing to boot");
     }
     if seen.events.iter().any(|e| e.name == "STOP") {
         return Some(STOPPED);
