@@ -102,9 +102,10 @@ impl Desk<'_> {
         if bytes.is_empty() { Ok(None) } else { Ok(Some(serde_json::from_slice(&bytes)?)) }
     }
 
-    /// Notes the process that is PID 1 inside, by the number it has outside.
-    pub(crate) fn write_init(&self, pid: u32) -> io::Result<()> {
-        fs::write(self.0.join("init"), pid.to_string())
+    /// For the number that PID 1 inside has outside. Opened before there is one: when that one changes the root, it does so for
+    /// every process of its mount namespace (pivot_root(2)), and this folder is out of reach.
+    pub(crate) fn init(&self) -> io::Result<fs::File> {
+        fs::File::create(self.0.join("init"))
     }
 
     pub(crate) fn read_init(&self) -> Option<i32> {

@@ -8,7 +8,8 @@ use rustix::{
     thread::UnshareFlags,
 };
 use std::{
-    env, fs, io,
+    env, fs,
+    io::{self, Write as _},
     os::unix::process::CommandExt as _,
     path::{Path, PathBuf},
     process::{Command, Stdio},
@@ -57,15 +58,17 @@ fn outer(desk: &Desk<'_>) -> i32 {
     if let Err(e) = die_with(job.caller) {
         return failed("tie the sandbox to its caller", e);
     }
+    let mut init = match desk.init() {
+        Ok(init) => init,
+        Err(e) => return failed("note the first process inside", e),
+    };
     let child = Command::new(SELF).arg0(NAME).arg(INNER).arg(desk.0).arg(std::process::id().to_string()).spawn();
     let mut child = match child {
         Ok(child) => child,
         Err(e) => return failed("start the first process inside", e),
     };
-    if let Err(e) = desk.write_init(child.id()) {
-        let _ = child.kill();
-        return failed("note the first process inside", e);
-    }
+    // without the number the caller kills this stage instead, and that kills the next
+    let _ = write!(init, "{}", child.id());
     i32::from(child.wait().is_err())
 }
 

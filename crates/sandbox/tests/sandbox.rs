@@ -1,7 +1,7 @@
-//! The sandbox as its commands see it, with the host's own programs as toolbox. Started by root, every case also runs as an
-//! ordinary user.
+//! The sandbox as its commands see it, with the host's own programs as toolbox. Every case runs as the user who started the
+//! tests, as root where user namespaces are refused, and, when root started the tests, as an ordinary user.
 
-use sandbox::{Bind, Error, Exit, Io, Network, Overlay, Sandbox, probe};
+use sandbox::{Bind, Error, Exit, Io, Network, NoNamespaces, Overlay, Sandbox, probe};
 use std::{
     fs,
     os::unix::{fs::PermissionsExt as _, process::CommandExt as _},
@@ -34,43 +34,89 @@ const CASES: [Case; 17] = [
     ("doctor_finds_a_working_sandbox", doctor),
 ];
 
+/// Cases with preparations of their own.
+const ALONE: (&str, fn(&Path)) = ("without_any_namespaces_the_error_says_what_to_do", refused);
+
 /// Tells a process started by a case what to be.
 const ROLE: &str = "SANDBOX_TEST_ROLE";
+/// Tells it to run as root without user namespaces.
+const REFUSED: &str = "SANDBOX_TEST_REFUSED";
 
 fn main() -> ExitCode {
     sandbox::maybe_enter();
     match std::env::var(ROLE).as_deref() {
         Ok("caller") => return caller(),
         Ok(name) => {
-            let (_, case) = CASES.iter().find(|(n, _)| *n == name).expect("a case of this name");
+            if std::env::var(REFUSED).is_ok() {
+                refuse_user_namespaces(0);
+            }
+            let (_, case) = CASES.iter().chain([&ALONE]).find(|(n, _)| *n == name).expect("a case of this name");
             case(tempfile::tempdir().expect("a temporary folder").path());
             return ExitCode::SUCCESS;
         }
         Err(_) => {}
     }
     let wanted: Vec<String> = std::env::args().skip(1).filter(|a| !a.starts_with('-')).collect();
-    let root = rustix::process::geteuid().is_root();
     // the build folder may be closed to others, so an ordinary user gets a copy of this program
     let copy = tempfile::Builder::new().permissions(fs::Permissions::from_mode(0o755)).tempdir().expect("a folder");
     let program = copy.path().join("sandbox-test");
     fs::copy("/proc/self/exe", &program).expect("a copy of this program");
+    let mut users = vec![User::Same, User::Refused];
+    if rustix::process::geteuid().is_root() {
+        users.push(User::Ordinary);
+    }
     let mut failed = 0;
-    let users: &[Option<u32>] = if root { &[None, Some(65534)] } else { &[None] };
-    for (name, _) in CASES.iter().filter(|(n, _)| wanted.is_empty() || wanted.iter().any(|w| n.contains(w.as_str()))) {
-        for user in users {
-            let mut command = Command::new(&program);
-            command.env(ROLE, name).current_dir("/").stdin(Stdio::null());
-            if let Some(id) = user {
-                command.uid(*id).gid(*id);
-            }
-            let output = command.output().expect("this program starts");
-            let as_whom = user.map_or("", |_| " (as an ordinary user)");
-            let word = if output.status.success() { "ok" } else { "FAILED" };
-            say(&format!("test {name}{as_whom} ... {word}\n{}", String::from_utf8_lossy(&output.stderr)));
-            failed += usize::from(!output.status.success());
+    let cases = CASES.iter().flat_map(|(name, _)| users.iter().map(move |user| (*name, *user)));
+    for (name, user) in cases.chain([(ALONE.0, User::Same)]) {
+        if !wanted.is_empty() && !wanted.iter().any(|w| name.contains(w.as_str())) {
+            continue;
         }
+        let mut command = Command::new(&program);
+        command.env(ROLE, name).current_dir("/").stdin(Stdio::null());
+        let as_whom = match user {
+            User::Same => "",
+            User::Refused => {
+                command.env(REFUSED, "1");
+                " (as root without user namespaces)"
+            }
+            User::Ordinary => {
+                command.uid(65534).gid(65534);
+                " (as an ordinary user)"
+            }
+        };
+        let output = command.output().expect("this program starts");
+        let word = if output.status.success() { "ok" } else { "FAILED" };
+        say(&format!("test {name}{as_whom} ... {word}\n{}", String::from_utf8_lossy(&output.stderr)));
+        failed += usize::from(!output.status.success());
     }
     if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+#[derive(Clone, Copy)]
+enum User {
+    Same,
+    Refused,
+    Ordinary,
+}
+
+/// Moves this process into a user namespace in which no other can be made, as the given user there.
+fn refuse_user_namespaces(uid: u32) {
+    let (outer_uid, outer_gid) = (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
+    #[allow(deprecated)] // its replacement is unsafe for the sake of a flag that is not used here
+    rustix::thread::unshare(rustix::thread::UnshareFlags::NEWUSER).expect("a user namespace");
+    fs::write("/proc/self/setgroups", "deny").expect("setgroups");
+    fs::write("/proc/self/uid_map", format!("{uid} {outer_uid} 1")).expect("a map");
+    fs::write("/proc/self/gid_map", format!("{uid} {outer_gid} 1")).expect("a map");
+    fs::write("/proc/sys/user/max_user_namespaces", "0").expect("a limit");
+}
+
+fn refused(dir: &Path) {
+    refuse_user_namespaces(1000);
+    let e = host(dir).output(["true"], b"", &Cancel::default()).expect_err("refused");
+    assert!(matches!(e, Error::NoNamespaces { advice: NoNamespaces::Limit, .. }), "{e}");
+    let report = probe(dir, None).expect("a report");
+    assert!(!report.can_build());
+    assert!(report.to_string().contains("hint: the limit of user namespaces is 0"), "{report}");
 }
 
 fn say(text: &str) {
