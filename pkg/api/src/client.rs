@@ -194,7 +194,8 @@ impl Containerd {
     /// # Errors
     /// As containerd says.
     pub async fn delete_container(&self, id: &str) -> Result<(), Status> {
-        let _: Empty = self.unary(task::CONTAINERS, "Delete", task::DeleteContainerRequest { id: id.to_owned() }).await?;
+        let _: Empty =
+            self.unary(task::CONTAINERS, "Delete", task::DeleteContainerRequest { id: id.to_owned() }).await?;
         Ok(())
     }
 

@@ -114,7 +114,10 @@ impl Messages {
                 Some(chunk) => {
                     let chunk = chunk.map_err(|e| unavailable("connection lost", e))?;
                     self.buffer.extend_from_slice(&chunk);
-                    self.body.flow_control().release_capacity(chunk.len()).map_err(|e| unavailable("flow control", e))?;
+                    self.body
+                        .flow_control()
+                        .release_capacity(chunk.len())
+                        .map_err(|e| unavailable("flow control", e))?;
                 }
                 None if self.buffer.is_empty() => return Ok(None),
                 None => return Err(Status::new(Code::Internal, "the stream ends inside a message")),
@@ -203,9 +206,7 @@ impl Channel {
         if let Some(lease) = &context.lease {
             request = request.header("containerd-lease", lease);
         }
-        let request = request
-            .body(())
-            .map_err(|e| Status::new(Code::InvalidArgument, format!("{method}: {e}")))?;
+        let request = request.body(()).map_err(|e| Status::new(Code::InvalidArgument, format!("{method}: {e}")))?;
         let mut sender = self.requests.clone().ready().await.map_err(lost)?;
         let (response, mut body) = sender.send_request(request, false).map_err(lost)?;
         for request in requests {

@@ -22,9 +22,13 @@ pub(crate) enum Error {
     #[error("containerd: {image}: cannot {action}: {status}")]
     Containerd { image: String, action: &'static str, status: api::Status },
     /// An earlier pull has unpacked the lower layers of an image from the store.
-    #[error("{image}: containerd has its lower layers from elsewhere; remove the images that share them (ctr images rm) and register again")]
+    #[error(
+        "{image}: containerd has its lower layers from elsewhere; remove the images that share them (ctr images rm) and register again"
+    )]
     Foreign { image: String },
     /// Kubernetes' interface does not list an image.
-    #[error("Kubernetes' runtime interface does not list {missing} after {seconds} s; see containerd's log (journalctl -u containerd)")]
+    #[error(
+        "Kubernetes' runtime interface does not list {missing} after {seconds} s; see containerd's log (journalctl -u containerd)"
+    )]
     Unseen { missing: String, seconds: u64 },
 }

@@ -122,9 +122,11 @@ async fn serve(options: &Options) -> Result<(), Error> {
     println!("serving {} layers of {} images", snapshotter.store_len(), store.images().len());
     api::notify::notify("READY=1").map_err(Error::Notify)?;
     let mut end = signal(SignalKind::terminate()).map_err(Error::Notify)?;
-    api::serve(listener, Arc::new(service::Snapshots::new(snapshotter)), end.recv())
-        .await
-        .map_err(|source| Error::Io { action: "serve on", path: socket.clone(), source })
+    api::serve(listener, Arc::new(service::Snapshots::new(snapshotter)), end.recv()).await.map_err(|source| Error::Io {
+        action: "serve on",
+        path: socket.clone(),
+        source,
+    })
 }
 
 fn listen(socket: &Path) -> io::Result<tokio::net::UnixListener> {

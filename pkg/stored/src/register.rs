@@ -36,8 +36,8 @@ struct Slot {
 
 pub(crate) async fn run(options: &Options) -> Result<(), Error> {
     let store = Store::open(&options.store)?;
-    let slot = fs::read(&options.slot)
-        .map_err(|source| Error::Io { action: "read", path: options.slot.clone(), source })?;
+    let slot =
+        fs::read(&options.slot).map_err(|source| Error::Io { action: "read", path: options.slot.clone(), source })?;
     let slot: Slot =
         serde_json::from_slice(&slot).map_err(|source| Error::Json { path: options.slot.clone(), source })?;
     let connection = Containerd::connect(&options.containerd, "").await.map_err(|status| Error::Containerd {
@@ -86,13 +86,17 @@ async fn register(
     root_hash: types::Digest,
 ) -> Result<Record, Error> {
     let failed = |action| move |status| Error::Containerd { image: image.name.to_string(), action, status };
-    let snapshots = image.layers.iter().enumerate().map(|(n, layer)| {
-        (format!("containerd.io/gc.ref.snapshot.{SNAPSHOTTER}/{n}"), layer.chain_id.to_string())
-    });
+    let snapshots = image
+        .layers
+        .iter()
+        .enumerate()
+        .map(|(n, layer)| (format!("containerd.io/gc.ref.snapshot.{SNAPSHOTTER}/{n}"), layer.chain_id.to_string()));
     let config = Labels::from_iter(snapshots);
     let manifest = Labels::from([("containerd.io/gc.ref.content.config".to_owned(), image.config.digest.to_string())]);
     for (descriptor, labels) in [(&image.manifest, manifest), (&image.config, config)] {
-        write(containerd, store.document(descriptor)?, descriptor, labels).await.map_err(failed("write the content"))?;
+        write(containerd, store.document(descriptor)?, descriptor, labels)
+            .await
+            .map_err(failed("write the content"))?;
     }
     let mut parent = String::new();
     for layer in &image.layers {
