@@ -87,7 +87,7 @@ impl<'a> Ctx<'a> {
 
     /// The step's definition.
     #[must_use]
-    pub fn step(&self) -> &Step {
+    pub fn step(&self) -> &'a Step {
         self.step
     }
 

@@ -93,8 +93,8 @@ mod tests {
             |d| d.params["level"] = json!("3"),
             |d| d.params["names"] = json!(["b", "a"]),
             |d| d.params["new"] = json!(null),
-            |d| drop(d.inputs.insert("src".into(), Digest::of(b"other"))),
-            |d| drop(d.inputs.insert("more".into(), Digest::of(b"src"))),
+            |d| d.inputs.extend([("src".to_owned(), Digest::of(b"other"))]),
+            |d| d.inputs.extend([("more".to_owned(), Digest::of(b"src"))]),
             |d| {
                 let digest = d.inputs.remove("src").unwrap();
                 d.inputs.insert("renamed".into(), digest);

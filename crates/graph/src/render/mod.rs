@@ -112,10 +112,15 @@ mod tests {
         let terminal = Terminal::with_target(target, false);
         let events = events();
         events[..4].iter().for_each(|e| terminal.event(e));
-        terminal.draw();
+        // drawn by a ticker of its own
+        let deadline = std::time::Instant::now() + Duration::from_secs(10);
+        while !screen.contents().contains("1 B/2 B") {
+            assert!(std::time::Instant::now() < deadline, "{}", screen.contents());
+            std::thread::sleep(Duration::from_millis(20));
+        }
         let text = screen.contents();
         assert!(text.contains("1/3") && text.contains("1 cached"), "{text}");
-        assert!(text.lines().any(|l| l.contains('b') && l.contains("1 B/2 B")), "{text}");
+        assert!(text.lines().any(|l| l.contains(" b ") && l.contains("1 B/2 B")), "{text}");
         events[4..].iter().for_each(|e| terminal.event(e));
         let text = screen.contents();
         assert_eq!(text.trim(), "done   b 1.2s\n1 steps ran, 1 cached, 1 not reached, cancelled in 2m05s");

@@ -51,13 +51,6 @@ impl Terminal {
     pub fn view(&self) -> &MultiProgress {
         &self.view
     }
-
-    #[cfg(test)]
-    pub(crate) fn draw(&self) {
-        let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        state.whole.tick();
-        state.steps.values().for_each(ProgressBar::tick);
-    }
 }
 
 impl Sink for Terminal {
