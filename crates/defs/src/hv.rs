@@ -38,6 +38,9 @@ pub struct HvRootfs {
     /// Further Debian packages.
     #[serde(default)]
     pub debs: Vec<Located<String>>,
+    /// Debian alternatives: path of the common name → path of the program that takes the role.
+    #[serde(default)]
+    pub alternatives: BTreeMap<String, Located<String>>,
     /// Further packages of `pkg/` whose programs and files go into the root image itself.
     #[serde(default)]
     pub packages: Vec<Located<String>>,

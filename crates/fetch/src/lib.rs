@@ -149,6 +149,12 @@ impl Fetcher {
         &self.cas
     }
 
+    /// Debian's mirrors, as they were found.
+    #[must_use]
+    pub fn mirrors(&self) -> &Mirrors {
+        &self.options.mirrors
+    }
+
     /// The wants that are not in the store, each digest once, in the given order.
     fn missing<'w>(&self, wants: &'w [Want]) -> Vec<&'w Want> {
         let mut seen = BTreeMap::new();

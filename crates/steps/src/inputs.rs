@@ -4,7 +4,10 @@ use crate::{Error, Project, vendor};
 use fetch::{Event, Fetcher, Want};
 use graph::{Cache, Graph, Input, Plan, Sink, State};
 use lock::{Deb, VendorKind};
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::PathBuf,
+};
 use types::{Bytes, Cancel, Digest};
 
 /// Where inputs come from.
@@ -29,11 +32,6 @@ fn want(deb: &Deb) -> Want {
         size: deb.size,
         locations: vec![(deb.archive(), deb.file.clone())],
     }
-}
-
-/// Every Debian package of a lock, as something to be fetched.
-pub fn debs_of(lock: &lock::Lock) -> Vec<Want> {
-    lock.debs().map(want).collect()
 }
 
 impl Inputs<'_> {
@@ -111,6 +109,21 @@ impl Inputs<'_> {
         sink: &dyn Sink,
         cancel: &Cancel,
     ) -> Result<(Digest, Bytes), Error> {
+        let tools = self.tools(kind, progress, sink, cancel)?;
+        vendor::vendor(self.project, self.cache.cas(), &tools, name, kind, cancel)
+    }
+
+    /// The toolbox folder that holds a client.
+    ///
+    /// # Errors
+    /// When its packages cannot be had.
+    pub fn tools(
+        &self,
+        kind: VendorKind,
+        progress: &(dyn Fn(Event<'_>) + Sync),
+        sink: &dyn Sink,
+        cancel: &Cancel,
+    ) -> Result<PathBuf, Error> {
         let set = match kind {
             VendorKind::Go => "go",
             VendorKind::Cargo => "rust",
@@ -120,7 +133,26 @@ impl Inputs<'_> {
         self.fetch(&graph, &plan, progress, sink, cancel)?;
         let options = graph::Options { jobs: self.jobs, ..graph::Options::default() };
         let built = graph.run(self.cache, std::slice::from_ref(&id), &options, sink, cancel)?;
-        let tools = built.path(self.cache, &id, "root").ok_or_else(|| Error::NoTools { set: set.into() })?;
-        vendor::vendor(self.project, self.cache.cas(), &tools, name, kind, cancel)
+        built.path(self.cache, &id, "root").ok_or_else(|| Error::NoTools { set: set.into() })
+    }
+
+    /// Fetches every input of the lock, whether a step reads it or not, and returns the list.
+    ///
+    /// # Errors
+    /// When an input cannot be had.
+    pub fn everything(
+        &self,
+        progress: &(dyn Fn(Event<'_>) + Sync),
+        sink: &dyn Sink,
+        cancel: &Cancel,
+    ) -> Result<Vec<Want>, Error> {
+        let lock = &self.project.lock;
+        let archive =
+            |v: &lock::Vendor| Want { name: v.name.clone(), sha256: v.sha256, size: v.size, locations: vec![] };
+        let wants: Vec<Want> = lock.debs().map(want).chain(lock.vendors().map(archive)).collect();
+        let cas = self.cache.cas();
+        let missing = wants.iter().map(|w| w.sha256).filter(|d| !cas.has(d)).collect();
+        self.fetch_digests(&missing, progress, sink, cancel)?;
+        Ok(wants)
     }
 }

@@ -30,13 +30,15 @@ mod texts;
 mod toolbox;
 mod tools;
 mod top;
+mod upstream;
 mod vendor;
 mod wanted;
 
-pub use inputs::{Inputs, debs_of};
+pub use inputs::Inputs;
 pub use project::{Project, Target, Targets};
 pub use publish::{ImageJson, Published, publish};
 pub use slot::Root;
+pub use upstream::take_over;
 pub use vendor::vendor;
 pub use wanted::{SUITES, host, wanted};
 
@@ -117,12 +119,28 @@ pub enum Error {
     /// The cache cannot be read or written.
     #[error(transparent)]
     Cas(#[from] cas::Error),
-    /// A program of the toolbox that fetches source archives failed.
+    /// No Go program is called so.
+    #[error("no package builds a Go program `{name}`: there is {}", choices.join(", "))]
+    NoGoProgram {
+        /// The name.
+        name: String,
+        /// Those that there are.
+        choices: Vec<String>,
+    },
+    /// A client of the toolbox failed.
+    #[error("`{command}` failed: {reason}")]
+    Client {
+        /// The command.
+        command: String,
+        /// What it said at its end.
+        reason: String,
+    },
+    /// A source archive could not be packed.
     #[error("cannot make source archive {name}: {reason}")]
     Vendor {
         /// The archive.
         name: String,
-        /// What failed, with the end of what the program said.
+        /// What failed.
         reason: String,
     },
     /// A source archive is not what the lock says.

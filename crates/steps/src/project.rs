@@ -440,9 +440,15 @@ impl Planner<'_> {
         let modules = self.erofs("modules", kernel.clone())?;
         if !hv.rootfs.debs.is_empty() {
             let set = format!("rootfs/{}", self.target.flavour);
-            let none = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
-            let (alternatives, links, users, groups, caps) = none;
-            let more = Debs { arch: self.arch(), drop: debs.drop.clone(), alternatives, links, users, groups, caps };
+            let more = Debs {
+                arch: self.arch(),
+                drop: debs.drop.clone(),
+                alternatives: hv.rootfs.alternatives.clone(),
+                links: BTreeMap::new(),
+                users: BTreeMap::new(),
+                groups: BTreeMap::new(),
+                caps: BTreeMap::new(),
+            };
             let layer = self.debs(&set, &below, &more, &format!("hv/{}.yml", self.target.flavour))?;
             below.push(layer);
         }

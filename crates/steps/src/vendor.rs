@@ -6,13 +6,26 @@
 use crate::{Error, Project, tools::host_network_env};
 use cas::Cas;
 use lock::VendorKind;
-use sandbox::{Bind, Io, Network, Sandbox};
+use sandbox::{Bind, Network, Sandbox};
 use std::{
-    fs, io,
+    fs,
     path::{Path, PathBuf},
 };
 use tree::Tree;
 use types::{Bytes, Cancel, Digest};
+
+/// One run of a client.
+pub(crate) struct Client<'a> {
+    /// The toolbox's folder.
+    pub(crate) tools: &'a Path,
+    /// What it sees as `/src` and may change.
+    pub(crate) source: &'a Path,
+    /// Where it starts.
+    pub(crate) cwd: &'a str,
+    pub(crate) argv: &'a [&'a str],
+    /// Go modules whose checksums stand in go.sum and not in the public database.
+    pub(crate) no_sum_db: &'a str,
+}
 
 /// Makes the source archive `name` (`go/<package>/<dir>`, `cargo/<dir>`) with the programs in the folder `tools`.
 ///
@@ -26,59 +39,63 @@ pub fn vendor(
     kind: VendorKind,
     cancel: &Cancel,
 ) -> Result<(Digest, Bytes), Error> {
-    let wrong = |reason: String| Error::Vendor { name: name.to_owned(), reason };
-    let io_wrong = |e: io::Error| wrong(e.to_string());
-    let scratch = tempfile::tempdir_in(cas.tmp()).map_err(io_wrong)?;
-    let (source, tmp) = (scratch.path().join("src"), scratch.path().join("tmp"));
-    fs::create_dir(&tmp).map_err(io_wrong)?;
+    let wrong = |e: &dyn std::fmt::Display| Error::Vendor { name: name.to_owned(), reason: e.to_string() };
+    let scratch = tempfile::tempdir_in(cas.tmp()).map_err(|e| wrong(&e))?;
+    let source = scratch.path().join("src");
     lay_out(project, name, kind, &source)?;
-    let mut sandbox = Sandbox::new(tools);
-    sandbox.network = Network::Host;
-    sandbox.tmp = Some(tmp);
-    sandbox.binds.push(Bind { source: source.clone(), target: "/src".into(), writable: true });
-    sandbox.env.extend(host_network_env());
-    for (from, to) in host_network_files() {
-        sandbox.binds.push(Bind { source: from, target: to.into(), writable: false });
-    }
-    sandbox.env.insert("SSL_CERT_FILE".into(), CERTIFICATES.into());
-    let (cwd, argv, made): (&str, &[&str], &str) = match kind {
-        VendorKind::Go => {
-            let set = |name: &str, value: &str| (name.to_owned(), value.to_owned());
-            sandbox.env.extend([
-                set("GOTOOLCHAIN", "local"),
-                set("GOFLAGS", "-mod=mod"),
-                set("GOMODCACHE", "/tmp/mod"),
-            ]);
-            sandbox.env.extend([set("GOTELEMETRY", "off"), set("GOCACHE", "/tmp/go-build")]);
-            // the checksums of go.mod's own modules stand in go.sum already; a database that lacks some is not asked
-            sandbox.env.insert("GONOSUMDB".into(), no_sum_db(&source));
-            ("/src", &["go", "mod", "vendor"], "vendor")
-        }
-        VendorKind::Cargo => {
-            sandbox.env.insert("CARGO_HOME".into(), "/tmp/cargo".into());
-            sandbox.env.insert("CARGO_HTTP_CAINFO".into(), CERTIFICATES.into());
-            if let Some(home) = cargo_home() {
-                sandbox.binds.push(Bind { source: home, target: "/src/.cargo/config.toml".into(), writable: false });
-            }
-            ("/src/pkg", &["cargo", "vendor", "--locked", "--versioned-dirs", "/src/vendor"], "vendor")
-        }
+    let no_sum_db = no_sum_db(&source);
+    let (cwd, argv): (&str, &[&str]) = match kind {
+        VendorKind::Go => ("/src", &["go", "mod", "vendor"]),
+        VendorKind::Cargo => ("/src/pkg", &["cargo", "vendor", "--locked", "--versioned-dirs", "/src/vendor"]),
     };
-    sandbox.cwd = cwd.into();
-    let log_path = scratch.path().join("log");
-    let log = fs::File::create(&log_path).map_err(io_wrong)?;
-    let argv: Vec<String> = argv.iter().map(|&a| a.to_owned()).collect();
-    let exit = Io::log(&log).and_then(|io| sandbox.run(&argv, io, cancel)).map_err(|e| wrong(e.to_string()))?;
-    if !exit.success() {
-        let said = fs::read_to_string(&log_path).unwrap_or_default();
-        let lines: Vec<&str> = said.lines().collect();
-        let tail = lines[lines.len().saturating_sub(20)..].join("\n  | ");
-        return Err(wrong(format!("`{}`: {exit}\n  | {tail}", argv.join(" "))));
-    }
-    let tree = Tree::from_folder(&source.join(made)).map_err(io_wrong)?;
+    client(&Client { tools, source: &source, cwd, argv, no_sum_db: &no_sum_db }, cancel)?;
+    let tree = Tree::from_folder(&source.join("vendor")).map_err(|e| wrong(&e))?;
     let mut out = cas.writer()?;
-    let layer = oci::layer::write_tar(&tree, &mut out, |_| ()).map_err(|e| wrong(e.to_string()))?;
+    let layer = oci::layer::write_tar(&tree, &mut out, |_| ()).map_err(|e| wrong(&e))?;
     let digest = out.commit()?;
+    crate::upstream::make_writable(scratch.path());
     Ok((digest, layer.size))
+}
+
+/// Runs a client with the network and returns what it wrote to its standard output.
+pub(crate) fn client(client: &Client<'_>, cancel: &Cancel) -> Result<String, Error> {
+    let command = client.argv.join(" ");
+    let wrong = |reason: String| Error::Client { command: command.clone(), reason };
+    let tmp = client.source.join(".tmp");
+    fs::create_dir_all(&tmp).map_err(|e| wrong(e.to_string()))?;
+    let mut sandbox = Sandbox::new(client.tools);
+    sandbox.network = Network::Host;
+    sandbox.tmp = Some(tmp.clone());
+    sandbox.cwd = client.cwd.into();
+    sandbox.binds.push(Bind::writable(client.source, "/src"));
+    sandbox.binds.extend(host_network_files().into_iter().map(|(from, to)| Bind::read_only(from, to)));
+    sandbox.env.extend(host_network_env());
+    let fixed = [
+        ("CARGO_HOME", "/tmp/cargo"),
+        ("CARGO_HTTP_CAINFO", CERTIFICATES),
+        ("GOCACHE", "/tmp/go-build"),
+        ("GOFLAGS", "-mod=mod"),
+        ("GOMODCACHE", "/src/.mod"),
+        ("GONOSUMDB", client.no_sum_db),
+        ("GOTELEMETRY", "off"),
+        ("GOTOOLCHAIN", "local"),
+        ("SSL_CERT_FILE", CERTIFICATES),
+    ];
+    sandbox.env.extend(fixed.map(|(name, value)| (name.to_owned(), value.to_owned())));
+    if let Some(config) = cargo_config() {
+        let to = tmp.join("cargo");
+        fs::create_dir_all(&to)
+            .and_then(|()| fs::copy(config, to.join("config.toml")))
+            .map_err(|e| wrong(e.to_string()))?;
+    }
+    let output = sandbox.output(client.argv.iter().copied(), &[], cancel).map_err(|e| wrong(e.to_string()))?;
+    if output.exit.success() {
+        return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
+    }
+    let said = String::from_utf8_lossy(&output.stderr).into_owned() + &String::from_utf8_lossy(&output.stdout);
+    let lines: Vec<&str> = said.lines().collect();
+    let tail = lines[lines.len().saturating_sub(20)..].join("\n  | ");
+    Err(wrong(format!("{}\n  | {tail}", output.exit)))
 }
 
 const CERTIFICATES: &str = "/etc/ssl/certs/ca-certificates.crt";
@@ -96,7 +113,7 @@ fn host_network_files() -> Vec<(PathBuf, &'static str)> {
 }
 
 /// The user's own configuration of cargo, which may name a mirror.
-fn cargo_home() -> Option<PathBuf> {
+fn cargo_config() -> Option<PathBuf> {
     let home = std::env::var_os("CARGO_HOME").map(PathBuf::from);
     let home = home.or_else(|| Some(PathBuf::from(std::env::var_os("HOME")?).join(".cargo")))?;
     let file = home.join("config.toml");

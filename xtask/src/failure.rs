@@ -1,0 +1,131 @@
+//! What a verb failed with: a text for people, and the class that scripts see as exit code.
+
+use crate::exit::Exit;
+use std::fmt::Display;
+
+/// A failed verb.
+#[derive(Debug)]
+pub(crate) struct Failure {
+    pub(crate) exit: Exit,
+    pub(crate) text: String,
+    pub(crate) hint: Option<String>,
+}
+
+impl Failure {
+    pub(crate) fn new(exit: Exit, text: impl Display) -> Self {
+        Self { exit, text: text.to_string(), hint: None }
+    }
+
+    pub(crate) fn hint(mut self, hint: &str) -> Self {
+        self.hint = Some(hint.to_owned());
+        self
+    }
+}
+
+/// Errors whose class their type alone decides.
+macro_rules! class {
+    ($($type:ty => $exit:ident),* $(,)?) => {
+        $(impl From<$type> for Failure {
+            fn from(error: $type) -> Self {
+                Self::new(Exit::$exit, error)
+            }
+        })*
+    };
+}
+
+class! {
+    defs::Error => Definition,
+    lock::Error => Lock,
+    lock::Stale => Lock,
+    lock::UpdateError => Lock,
+    fetch::NoMirror => Input,
+    fetch::ArchiveError => Input,
+    disk::Error => Other,
+    vm::Error => Boot,
+    sandbox::Error => Host,
+    std::io::Error => Other,
+    serde_json::Error => Other,
+}
+
+impl From<Vec<defs::Error>> for Failure {
+    fn from(errors: Vec<defs::Error>) -> Self {
+        let texts: Vec<String> = errors.iter().map(ToString::to_string).collect();
+        Self::new(Exit::Definition, texts.join("\n"))
+    }
+}
+
+impl From<cas::Error> for Failure {
+    fn from(error: cas::Error) -> Self {
+        let full = matches!(&error, cas::Error::Io { source, .. } if source.kind() == std::io::ErrorKind::StorageFull);
+        let exit = if full { Exit::DiskFull } else { Exit::Other };
+        Self::new(exit, error)
+    }
+}
+
+impl From<fetch::Error> for Failure {
+    fn from(error: fetch::Error) -> Self {
+        match error {
+            fetch::Error::Store(error) => error.into(),
+            fetch::Error::Cancelled => Self::new(Exit::Interrupted, "interrupted; what was fetched is kept"),
+            other => Self::new(Exit::Input, other),
+        }
+    }
+}
+
+impl From<fetch::IndexError> for Failure {
+    fn from(error: fetch::IndexError) -> Self {
+        let expired = matches!(&error, fetch::IndexError::Release { source: debian::ReleaseError::Expired { .. }, .. });
+        let failure = Self::new(Exit::Input, error);
+        if expired {
+            failure.hint("a mirror that is no longer updated is accepted with --allow-expired")
+        } else {
+            failure
+        }
+    }
+}
+
+impl From<graph::Error> for Failure {
+    fn from(error: graph::Error) -> Self {
+        use graph::{Error, FailureClass};
+        let exit = match &error {
+            Error::Cancelled => return Self::new(Exit::Interrupted, "interrupted; what was built is kept"),
+            Error::DiskFull { .. } => Exit::DiskFull,
+            Error::Failed(failures) => match failures.first().map(|f| f.class) {
+                Some(FailureClass::DiskFull) => Exit::DiskFull,
+                Some(FailureClass::Input) => Exit::Input,
+                _ if failures.iter().any(|f| f.error.contains("namespace")) => Exit::Host,
+                _ => Exit::Step,
+            },
+            Error::UnknownStep { .. } => Exit::Usage,
+            _ => Exit::Other,
+        };
+        let failure = Self::new(exit, error);
+        if exit == Exit::Host {
+            failure.hint("`cargo xtask doctor` says what this host lacks and what to do")
+        } else {
+            failure
+        }
+    }
+}
+
+impl From<steps::Error> for Failure {
+    fn from(error: steps::Error) -> Self {
+        use steps::Error;
+        match error {
+            Error::Definition(e) => e.into(),
+            Error::Graph(e) => e.into(),
+            Error::Fetch(e) => e.into(),
+            Error::Cas(e) => e.into(),
+            Error::Disk(e) => e.into(),
+            e @ (Error::NoSet { .. } | Error::NoVendor { .. }) => Self::new(Exit::Lock, e),
+            e @ (Error::Vendor { .. } | Error::VendorMismatch { .. }) => Self::new(Exit::Input, e),
+            e @ Error::Publish { .. } => {
+                let full =
+                    matches!(&e, Error::Publish { source, .. } if source.kind() == std::io::ErrorKind::StorageFull);
+                Self::new(if full { Exit::DiskFull } else { Exit::Other }, e)
+            }
+            e @ Error::Host => Self::new(Exit::Host, e),
+            e => Self::new(Exit::Definition, e),
+        }
+    }
+}

@@ -1,0 +1,76 @@
+//! `plan`, `explain`, `replay`: looking at the graph.
+
+use crate::{
+    cli::{Common, Plan, Step, Target},
+    exit::Exit,
+    failure::Failure,
+    session::Session,
+};
+use graph::{Graph, Options, State};
+use steps::Targets;
+
+fn graph(session: &Session, target: &Target) -> Result<(Graph, Targets), Failure> {
+    let project = session.project()?;
+    Ok(project.plan(steps::Target { flavour: target.hv, arch: target.arch })?)
+}
+
+/// What would run, and why.
+pub(crate) fn plan(common: &Common, args: &Plan) -> Result<(), Failure> {
+    let session = Session::open(common)?;
+    let (graph, targets) = graph(&session, &args.target)?;
+    let plan = graph.plan(&session.cache, &targets.all())?;
+    if args.json {
+        println!("{}", serde_json::to_string_pretty(&plan)?);
+        return Ok(());
+    }
+    for step in &plan.steps {
+        if common.verbose || !matches!(step.state, State::Cached { .. }) {
+            println!("{step}");
+        }
+    }
+    println!("{} of {} steps are cached", plan.cached(), plan.steps.len());
+    Ok(())
+}
+
+/// Why one step would run, deepest cause first.
+pub(crate) fn explain(common: &Common, args: &Step) -> Result<(), Failure> {
+    let session = Session::open(common)?;
+    let (graph, targets) = graph(&session, &args.target)?;
+    let plan = graph.plan(&session.cache, &targets.all())?;
+    let id = args.step.as_str().into();
+    let causes = plan.causes(&id);
+    if plan.get(&id).is_none() {
+        return Err(Failure::new(
+            Exit::Usage,
+            format!("no step `{}` in this image: see `cargo xtask plan -v`", args.step),
+        ));
+    }
+    if causes.is_empty() {
+        println!("{} is cached", args.step);
+    }
+    for cause in causes {
+        println!("{cause}");
+    }
+    Ok(())
+}
+
+/// Runs one step again and compares what it makes with what it made.
+pub(crate) fn replay(common: &Common, args: &Step) -> Result<(), Failure> {
+    let session = Session::open(common)?;
+    let project = session.project()?;
+    let (graph, targets) = project.plan(steps::Target { flavour: args.target.hv, arch: args.target.arch })?;
+    session.build(&project, &graph, &targets.all())?;
+    let options = Options { jobs: session.jobs, ..Options::default() };
+    let id = args.step.as_str().into();
+    let replay = graph.replay(&session.cache, &id, &options, &session.events, &session.cancel)?;
+    for output in &replay.outputs {
+        let digest = |o: Option<graph::Output>| o.map_or_else(|| "nothing".to_owned(), |o| o.digest.to_string());
+        let same = if output.before == output.after { "same" } else { "DIFFERENT" };
+        println!("{same} {}: {} before, {} now", output.name, digest(output.before), digest(output.after));
+    }
+    if replay.same() {
+        Ok(())
+    } else {
+        Err(Failure::new(Exit::Check, format!("{} did not make the same bytes again", args.step)))
+    }
+}

@@ -1,0 +1,40 @@
+//! One file a verb, or a family of them.
+
+mod bench;
+mod check;
+mod doctor;
+mod help_make;
+mod image;
+mod lock;
+mod look;
+mod run;
+mod schema;
+mod test;
+mod tidy;
+mod tools;
+
+use crate::{
+    cli::{Cli, Verb},
+    failure::Failure,
+};
+
+/// Runs the verb of the command line.
+pub(crate) fn run(cli: &Cli) -> Result<(), Failure> {
+    let common = &cli.common;
+    match &cli.verb {
+        Verb::Image(target) => image::image(common, target).map(drop),
+        Verb::Run(run) => run::run(common, run),
+        Verb::Test(test) => test::test(common, test),
+        Verb::Check => check::check(),
+        Verb::Bench => bench::bench(common),
+        Verb::Plan(plan) => look::plan(common, plan),
+        Verb::Explain(step) => look::explain(common, step),
+        Verb::Replay(step) => look::replay(common, step),
+        Verb::Lock(verb) => lock::run(common, verb),
+        Verb::Doctor => doctor::doctor(common),
+        Verb::Gc { size, verify } => tidy::gc(common, *size, *verify),
+        Verb::Schema { out, reference } => schema::schema(out, *reference),
+        Verb::Clean => tidy::clean(),
+        Verb::HelpMake => help_make::help(),
+    }
+}

@@ -1,0 +1,58 @@
+//! `test`: unit tests, bad input, and images booted in QEMU — the same images that users get.
+
+use super::{image, tools};
+use crate::{
+    cli::{Common, Target, Test},
+    exit::Exit,
+    failure::Failure,
+    session::{Session, root},
+};
+use std::process::Command;
+use types::{Arch, Flavour};
+
+/// What the boot tests boot.
+const BOOTED: [Flavour; 2] = [Flavour::Kvm, Flavour::Kubevirt];
+
+/// Runs them all; the first group that fails ends it.
+pub(crate) fn test(common: &Common, args: &Test) -> Result<(), Failure> {
+    let filter: Vec<&str> = args.filter.iter().map(String::as_str).collect();
+    cargo(&[&["test", "--release", "--workspace", "--exclude", "boot-tests"], &filter[..]].concat(), &[])?;
+
+    let session = Session::open(common)?;
+    let project = session.project()?;
+    let arch = Arch::Amd64;
+    for hv in BOOTED {
+        image::image_in(&session, &Target { hv, arch })?;
+    }
+    let (tools, _) = tools::qemu(&session, &project, arch)?;
+    let this = std::env::current_exe()?;
+    let mut env = vec![
+        ("EVEK_XTASK", this.into_os_string()),
+        ("EVEK_DIST", root().join("dist").into_os_string()),
+        ("EVEK_VERSION", project.version.clone().into()),
+        ("EVEK_CACHE", session.cache.cas().root().as_os_str().to_owned()),
+    ];
+    if let vm::Tools::Toolbox { root, .. } = tools {
+        env.push(("EVEK_TOOLBOX_QEMU", root.into_os_string()));
+    }
+    if args.all {
+        env.push(("EVEK_TEST_ALL", "1".into()));
+    }
+    // one machine at a time: under emulation each keeps every processor busy
+    let tail = ["--", "--test-threads=1", "--nocapture"];
+    cargo(&[&["test", "--release", "--package", "boot-tests"], &filter[..], &tail].concat(), &env)
+}
+
+fn cargo(args: &[&str], env: &[(&str, std::ffi::OsString)]) -> Result<(), Failure> {
+    let program = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let mut command = Command::new(program);
+    command.current_dir(root()).args(args);
+    for (name, value) in env {
+        command.env(name, value);
+    }
+    if command.status()?.success() {
+        Ok(())
+    } else {
+        Err(Failure::new(Exit::Check, format!("cargo {} failed", args.join(" "))))
+    }
+}

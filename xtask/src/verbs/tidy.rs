@@ -1,0 +1,39 @@
+//! `gc` and `clean`: giving disk space back.
+
+use crate::{
+    cli::Common,
+    failure::Failure,
+    session::{Session, lock_path, root},
+};
+use lock::Lock;
+use std::{collections::BTreeSet, fs, io};
+use types::Bytes;
+
+/// Shrinks the cache; inputs of the present lock are kept longest.
+pub(crate) fn gc(common: &Common, size: Bytes, verify: bool) -> Result<(), Failure> {
+    let session = Session::open(common)?;
+    if verify {
+        for broken in session.cache.verify()? {
+            session.events.say(&format!("removed a damaged {:?}: {}", broken.kind, broken.digest));
+        }
+    }
+    let mut keep = BTreeSet::new();
+    if let Ok(lock) = Lock::read(&lock_path()) {
+        keep.extend(lock.debs().map(|d| d.sha256));
+        keep.extend(lock.vendors().map(|v| v.sha256));
+    }
+    let swept = session.cache.gc(size, &keep)?;
+    println!(
+        "freed {}, {} left; {} steps and {} outputs forgotten",
+        swept.freed, swept.left, swept.records, swept.outputs
+    );
+    Ok(())
+}
+
+/// Removes dist/.
+pub(crate) fn clean() -> Result<(), Failure> {
+    match fs::remove_dir_all(root().join("dist")) {
+        Err(e) if e.kind() != io::ErrorKind::NotFound => Err(e.into()),
+        _ => Ok(()),
+    }
+}
