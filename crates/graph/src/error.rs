@@ -2,6 +2,9 @@ use crate::{Source, StepId};
 use std::{error, fmt, io, path::PathBuf};
 use types::Digest;
 
+/// What to do about a full disk.
+pub(crate) const MAKE_ROOM: &str = "free some space, or make the cache smaller with `cargo xtask gc`";
+
 /// What can go wrong in the engine.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -38,7 +41,7 @@ pub enum Error {
         source: io::Error,
     },
     /// The disk that holds the cache is full.
-    #[error("no space left on the disk that holds {}: free some, or make the cache smaller with `cargo xtask gc`", path.display())]
+    #[error("no space left on the disk that holds {}: {MAKE_ROOM}", path.display())]
     DiskFull {
         /// The file being written.
         path: PathBuf,
@@ -198,8 +201,8 @@ impl fmt::Display for StepError {
                     }
                     cause = e.source();
                 }
-                if is_full(e.as_ref()) {
-                    text += "; the disk is full: free some space, or make the cache smaller with `cargo xtask gc`";
+                if is_full(e.as_ref()) && !text.contains(MAKE_ROOM) {
+                    text = format!("{text}; the disk is full: {MAKE_ROOM}");
                 }
                 f.write_str(&text)
             }
@@ -212,6 +215,9 @@ pub(crate) fn is_full(error: &(dyn error::Error + 'static)) -> bool {
     let full = [rustix::io::Errno::NOSPC.raw_os_error(), rustix::io::Errno::DQUOT.raw_os_error()];
     let mut next = Some(error);
     while let Some(e) = next {
+        if matches!(e.downcast_ref(), Some(Error::DiskFull { .. })) {
+            return true;
+        }
         if let Some(e) = e.downcast_ref::<io::Error>()
             && (e.kind() == io::ErrorKind::StorageFull || e.raw_os_error().is_some_and(|n| full.contains(&n)))
         {
@@ -246,6 +252,8 @@ mod tests {
         assert!(!is_full(&Wrapped(io::Error::from_raw_os_error(13))));
         assert_eq!(StepError::from(Wrapped(full())).class(), FailureClass::DiskFull);
         assert!(StepError::from(full()).to_string().contains("the disk is full: free some space"));
+        let ours = StepError::from(Error::io("write", "x")(full()));
+        assert_eq!((ours.class(), ours.to_string().matches(MAKE_ROOM).count()), (FailureClass::DiskFull, 1));
     }
 
     #[test]

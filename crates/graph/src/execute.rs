@@ -1,4 +1,6 @@
-use crate::{Cache, Ctx, Failure, FailureClass, KeyDocument, Outputs, Record, Sink, Step, StepError, StepId};
+use crate::{
+    Cache, Ctx, Failure, FailureClass, KeyDocument, Outputs, Record, Sink, Step, StepError, StepId, error::MAKE_ROOM,
+};
 use std::{
     collections::BTreeMap,
     panic::{AssertUnwindSafe, catch_unwind},
@@ -30,39 +32,47 @@ pub(crate) fn execute(
     let mut ctx =
         Ctx::new(step, cache, outputs, slots, sink, cancel).map_err(|e| failed(step, cache, &e.into(), vec![]))?;
     let result = match catch_unwind(AssertUnwindSafe(|| (step.run)(&mut ctx))) {
-        Ok(Ok(())) if cancel.is_cancelled() => Err(StepError::Cancelled),
-        Ok(Ok(())) => ctx.adopt(),
+        Ok(Ok(())) => ctx.check().and_then(|()| ctx.adopt()),
         Ok(Err(e)) => Err(e),
         Err(panic) => Err(StepError::msg(format!("the step's code panicked: {}", panic_text(panic.as_ref())))),
     };
-    let tail = if result.is_err() { ctx.tail(TAIL) } else { Vec::new() };
+    // judged before the step's files are removed, which may make room on a full disk
+    let result = result.map_err(|e| failed(step, cache, &e, ctx.tail(TAIL)));
     let result = match (result, ctx.clean()) {
-        (Ok(_), Err(e)) => Err(e.into()),
+        (Ok(_), Err(e)) => Err(failed(step, cache, &e.into(), Vec::new())),
         (result, _) => result,
     };
-    match result {
-        Ok(outputs) => Ok(Record {
-            step: step.id.clone(),
-            key: key.clone(),
-            outputs,
-            ms: u64::try_from(start.elapsed().as_millis()).unwrap_or(u64::MAX),
-            date: SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs()),
-        }),
-        // whatever a step says after it was told to stop, the reason is that it was told
-        Err(_) if cancel.is_cancelled() => Err(Stopped::Cancelled),
-        Err(e) => Err(failed(step, cache, &e, tail)),
-    }
+    // whatever a step says after it was told to stop, the reason is that it was told
+    let result = if cancel.is_cancelled() { Err(Stopped::Cancelled) } else { result };
+    result.map(|outputs| Record {
+        step: step.id.clone(),
+        key: key.clone(),
+        outputs,
+        ms: u64::try_from(start.elapsed().as_millis()).unwrap_or(u64::MAX),
+        date: SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs()),
+    })
 }
 
 fn failed(step: &Step, cache: &Cache, error: &StepError, tail: Vec<String>) -> Stopped {
+    let (mut class, mut text) = (error.class(), error.to_string());
+    // a program that a step runs tells of a full disk in words of its own, or not at all
+    if class == FailureClass::Step && !has_room(cache) {
+        class = FailureClass::DiskFull;
+        text = format!("{text}; the disk that holds the cache is full: {MAKE_ROOM}");
+    }
     Stopped::Failed(Box::new(Failure {
         id: step.id.clone(),
         source: step.source.clone(),
-        class: error.class(),
-        error: error.to_string(),
+        class,
+        error: text,
         log: cache.log_path(&step.id),
         tail,
     }))
+}
+
+/// Whether more than a few blocks are left for us on the disk of the cache.
+fn has_room(cache: &Cache) -> bool {
+    rustix::fs::statvfs(cache.root()).is_ok_and(|s| s.f_bavail * s.f_frsize > 1 << 18)
 }
 
 /// A failure of a step that could not even start.

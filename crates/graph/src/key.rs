@@ -19,14 +19,17 @@ impl KeyDocument {
     /// The key: the sha256 of the document as [`canonical`] JSON.
     #[must_use]
     pub fn key(&self) -> Digest {
-        let inputs = self.inputs.iter().map(|(label, digest)| (label.clone(), Value::from(digest.to_string())));
-        let document = serde_json::json!({
-            "kind": self.kind,
-            "version": self.version,
-            "params": self.params,
-            "inputs": Value::Object(inputs.collect()),
-        });
-        Digest::of(canonical(&document).as_bytes())
+        // written field by field, in the order of their names, rather than copied into one Value: this is done for every step
+        // of every build
+        let mut text = String::from("{\"inputs\":{");
+        for (i, (label, digest)) in self.inputs.iter().enumerate() {
+            let comma = if i > 0 { "," } else { "" };
+            text += &format!("{comma}{}:\"{digest}\"", Value::from(label.as_str()));
+        }
+        text += &format!("}},\"kind\":{},\"params\":", Value::from(self.kind.as_str()));
+        write(&self.params, &mut text);
+        text += &format!(",\"version\":{}}}", self.version);
+        Digest::of(text.as_bytes())
     }
 }
 

@@ -237,8 +237,7 @@ impl Graph {
             }
             marks.insert(&step.id, Mark::Open);
             let mut stack = vec![(step, step.needs())];
-            while let Some((step, needs)) = stack.last_mut() {
-                let step: &Step = *step;
+            while let Some(&mut (step, ref mut needs)) = stack.last_mut() {
                 let Some(next) = needs.next() else {
                     marks.insert(&step.id, Mark::Done);
                     order.push(step);

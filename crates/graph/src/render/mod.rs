@@ -1,6 +1,6 @@
 //! Renderings of the event stream: for a terminal, for a log, for programs.
 //!
-//! They know nothing of the engine but its [`Event`](crate::Event)s. How the errors of a run are shown is the caller's affair:
+//! They know nothing of the engine but its [`Event`]s. How the errors of a run are shown is the caller's affair:
 //! failures appear here as one line each.
 
 mod json;

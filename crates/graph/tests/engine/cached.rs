@@ -247,7 +247,9 @@ fn the_longest_way_begins_first_and_the_order_is_always_the_same() {
 fn sixty_cached_steps_take_less_than_fifty_milliseconds() {
     let w = World::new();
     let steps = (0..60).map(|i| {
-        let step = (0..300).fold(w.join(&format!("s{i:02}"), &i.to_string()), |s, n| {
+        // a layer reads some hundred packages, most steps read little
+        let inputs = if i % 6 == 0 { 300 } else { 10 };
+        let step = (0..inputs).fold(w.join(&format!("s{i:02}"), &i.to_string()), |s, n| {
             let (path, digest) = ("/nowhere", Digest::of(format!("{n}").as_bytes()));
             s.param(&format!("p{n}"), "x").file(format!("deb/{n}"), path, digest)
         });

@@ -89,7 +89,10 @@ fn broken_promises_and_missing_inputs_are_failures() {
     let w = World::new();
     let gone = Digest::of(b"gone");
     let cases = [
-        (Step::new("a", "x", 1, |ctx| Ok(drop(ctx.out_blob("tar")))), "promised output `tar` and did not write it"),
+        (
+            Step::new("a", "x", 1, |ctx| ctx.out_tree("root").map(|_| drop(ctx.out_blob("tar")))),
+            "promised output `tar` and did not write it",
+        ),
         (Step::new("a", "x", 2, |ctx| ctx.input("nothing").map(drop)), "asks for an input `nothing`"),
         (Step::new("a", "x", 3, |ctx| ctx.input("deb").map(drop)).blob("deb", gone), "fetch the inputs again"),
         (
