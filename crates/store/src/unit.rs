@@ -12,7 +12,8 @@ pub fn unit_name(package: &str) -> String {
 /// - The unit is started when its readiness probe has succeeded, which `svc run` tells systemd.
 /// - It wants, but does not require, what it stands on: a restart of containerd leaves running containers alone.
 /// - A failure does not fail who waits for it (`RestartMode=direct`, systemd.service(5)); pauses between restarts grow.
-/// - Limits are the container's cgroup's, not the unit's: `svc run` only watches.
+/// - The container's processes are in a cgroup below the unit's (`Delegate`), beside `svc` itself, which is in `svc`
+///   there: systemd accounts for them, and kills them when `svc` is gone. Limits are the container's cgroup's.
 #[must_use]
 pub fn unit_text(package: &str, summary: &str, spec: &ServiceSpec) -> String {
     let after: Vec<_> = spec.after.iter().map(|p| unit_name(p)).collect();
@@ -43,7 +44,9 @@ pub fn unit_text(package: &str, summary: &str, spec: &ServiceSpec) -> String {
         }
         None => text.push_str("TimeoutStartSec=infinity\n"),
     }
-    text.push_str("TimeoutStopSec=60\nWatchdogSec=60\nKillMode=mixed\nSlice=evek.slice\n\n");
+    text.push_str("TimeoutStopSec=60\nWatchdogSec=60\nKillMode=mixed\nSlice=evek.slice\n");
+    text.push_str("Delegate=yes\nDelegateSubgroup=svc\n");
+    let _ = writeln!(text, "SyslogIdentifier={package}\n");
     text.push_str("[Install]\nRequiredBy=evek-ready.target\n");
     text
 }
@@ -83,6 +86,9 @@ TimeoutStopSec=60
 WatchdogSec=60
 KillMode=mixed
 Slice=evek.slice
+Delegate=yes
+DelegateSubgroup=svc
+SyslogIdentifier=time
 
 [Install]
 RequiredBy=evek-ready.target

@@ -93,7 +93,7 @@ impl State {
         let trash = root.join("trash");
         fs::create_dir_all(&trash).map_err(io_error("create", &trash))?;
         // whose containers' files these are is nobody's business but root's
-        fs::set_permissions(root, fs::Permissions::from_mode(0o711)).map_err(io_error("set the mode of", root))?;
+        fs::set_permissions(root, fs::Permissions::from_mode(0o700)).map_err(io_error("set the mode of", root))?;
         let path = root.join("snapshots.json");
         let list: List = match fs::read(&path) {
             Ok(bytes) => serde_json::from_slice(&bytes).map_err(|source| Error::Json { path, source })?,

@@ -1,0 +1,42 @@
+use std::{io, path::PathBuf};
+
+/// What can go wrong.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Error {
+    /// The command line makes no sense.
+    #[error("{what}")]
+    Usage { what: String },
+    /// A file, folder or device refuses.
+    #[error("cannot {action} {}: {source}", path.display())]
+    Io { action: &'static str, path: PathBuf, source: io::Error },
+    /// The store is not as it should be, or has no such service.
+    #[error(transparent)]
+    Store(#[from] store::Error),
+    /// containerd refuses.
+    #[error("containerd: cannot {action}: {status}")]
+    Containerd { action: &'static str, status: api::Status },
+    /// The image or its specification cannot be run.
+    #[error("{package}: {what}")]
+    Unfit { package: String, what: String },
+    /// It never became ready.
+    #[error("{package} is not ready after {seconds} s: its probe `{probe}` ended with {last}")]
+    NotReady { package: String, seconds: u32, probe: String, last: String },
+    /// systemd cannot be told, or signals cannot be received.
+    #[error("cannot {action}: {source}")]
+    System { action: &'static str, source: io::Error },
+}
+
+impl Error {
+    pub(crate) fn containerd(action: &'static str) -> impl FnOnce(api::Status) -> Self {
+        move |status| Self::Containerd { action, status }
+    }
+
+    pub(crate) fn io(action: &'static str, path: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> Self {
+        let path = path.into();
+        move |source| Self::Io { action, path, source }
+    }
+
+    pub(crate) fn system(action: &'static str) -> impl FnOnce(io::Error) -> Self {
+        move |source| Self::System { action, source }
+    }
+}
