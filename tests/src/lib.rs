@@ -1,1 +1,27 @@
-//! tests
+//! What the tests of whole images share; the tests are in `tests/`, one file a behaviour.
+//!
+//! ```text
+//!   cargo xtask test ──► tests/*.rs ──► dist/…/live.raw ──► crates/vm ──► Guest
+//!                          │                                                │
+//!                          └──── Checks: all of them are made, then judged ◄┘
+//! ```
+//! They boot the very files that users get, in an overlay, and ask the guest over SSH. `cargo xtask test` builds what they
+//! need, runs them and sets:
+//!
+//! | variable | is |
+//! |---|---|
+//! | `EVEK_XTASK` | the built `xtask`, also the way into the sandbox |
+//! | `EVEK_DIST`, `EVEK_VERSION` | where the images are, and the first part of their version |
+//! | `EVEK_TOOLBOX_QEMU` | the unpacked toolbox set `qemu`; not needed with `EVEK_QEMU=host` |
+//!
+//! Nothing here sleeps: tests wait for the guest to say that something has happened.
+
+mod boot;
+mod builder;
+mod checks;
+mod services;
+
+pub use boot::{Boot, Booting, boot};
+pub use builder::{Ran, World, checkout, image};
+pub use checks::Checks;
+pub use services::all_ready;

@@ -72,10 +72,12 @@ pub fn classify<S: AsRef<str>>(lines: &[S]) -> Failure {
     }
 }
 
-/// An error line of `evek-init`, on the console itself or through the kernel's log.
+/// The last word of `evek-init` when it has failed, on the console itself or through the kernel's log. What failed stands
+/// in the line before; not every complaint of its is the end.
 pub(crate) fn first_stage_error(line: &str) -> bool {
     let text = kernel_text(line).unwrap_or(line);
-    text.strip_prefix("evek-init: ").is_some_and(|t| t.starts_with("error") || t.starts_with("cannot "))
+    text.strip_prefix("evek-init: ")
+        .is_some_and(|t| t.starts_with("restarting in ") || t.starts_with("standing still "))
 }
 
 /// The text behind the kernel's time stamp `[    1.234567] `.
@@ -153,18 +155,22 @@ mod tests {
 
     #[test]
     fn the_class_is_the_stage_that_failed() {
-        let cases: [(&[&[&str]], Failure); 12] = [
+        let cases: [(&[&[&str]], Failure); 13] = [
             (&[], Failure::Firmware),
             (&[&FIRMWARE, &["BdsDxe: failed to load Boot0001", "Access Denied"]], Failure::Firmware),
             (&[&FIRMWARE, &KERNEL], Failure::Init),
             (&[&KERNEL, &["[    1.200000] Kernel panic - not syncing: VFS: Unable to mount root fs"]], Failure::Kernel),
             (&[&KERNEL, &SYSTEMD, &["[   12.300000] Oops: 0000 [#1] PREEMPT SMP PTI"]], Failure::Kernel),
             (&[&KERNEL, &SYSTEMD, &["[   12.300000][  T831] Oops: 0000 [#1] PREEMPT SMP PTI"]], Failure::Kernel),
-            (&[&KERNEL, &["evek-init: error: no partition has root hash 12ab"]], Failure::Init),
+            (&[&KERNEL, &["evek-init: restarting in 10 s"]], Failure::Init),
+            (&[&KERNEL, &["evek-init: cannot free the initramfs: busy"], &SYSTEMD], Failure::Timeout),
             (
                 &[
                     &KERNEL,
-                    &["[    1.000000] evek-init: cannot open /dev/vda3"],
+                    &[
+                        "[    1.000000] evek-init: no partition has the GUID 12ab",
+                        "[    1.0] evek-init: restarting in 10 s",
+                    ],
                     &["[    1.200000] Kernel panic - not syncing: Attempted to kill init!"],
                 ],
                 Failure::Init,

@@ -7,7 +7,7 @@ use crate::{
     failure::{BootFailure, Failure, SHOWN_LINES, classify, first_stage_error},
     machine::{Console, command_line, program, shell_line},
     prepare::{OVERLAY, Prepared, QMP_SOCKET, SERIAL_LOG, prepare},
-    qmp::Qmp,
+    qmp::{Event, Qmp},
     ssh::{Output, Route, Ssh, last_words},
     tools::{Call, Running, Tools, Uses},
 };
@@ -139,6 +139,12 @@ impl Guest {
     #[must_use]
     pub fn serial_lines(&self) -> Vec<String> {
         self.watch.look().lines.clone()
+    }
+
+    /// QEMU's events so far.
+    #[must_use]
+    pub fn events(&self) -> Vec<Event> {
+        self.watch.look().events.clone()
     }
 
     /// Presses the power button and waits until the guest has switched itself off.
