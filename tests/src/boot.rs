@@ -1,0 +1,65 @@
+//! Booting an image for a test.
+
+use crate::builder::{checkout, image, variable};
+use std::{env, path::PathBuf, time::Duration};
+use types::{Arch, Bytes};
+use vm::{Accel, Guest, Machine, Network, QEMU_VARIABLE, Tools, probe};
+
+/// How to boot.
+#[derive(Debug)]
+pub struct Boot {
+    /// Name of the test; its folder is `target/boot/<name>`.
+    pub name: &'static str,
+    /// The flavour.
+    pub flavour: &'static str,
+    /// Memory.
+    pub memory: Bytes,
+    /// Network cards.
+    pub network: Network,
+    /// Whether CONFIG brings a key.
+    pub with_ssh: bool,
+}
+
+/// A booting guest and how much slower than real it is.
+pub struct Booting {
+    /// The guest.
+    pub guest: Guest,
+    slow: bool,
+}
+
+impl Booting {
+    /// A limit for something that takes this long at most on a real processor; emulation gets fifteen times as long, on a
+    /// host that does other things as well.
+    #[must_use]
+    pub fn limit(&self, seconds: u64) -> Duration {
+        Duration::from_secs(if self.slow { seconds * 15 } else { seconds })
+    }
+}
+
+/// Boots the up-to-date image of a flavour.
+///
+/// # Panics
+/// When the machine cannot be started.
+#[must_use]
+pub fn boot(options: Boot) -> Booting {
+    let host = env::var_os(QEMU_VARIABLE).is_some_and(|v| v == "host");
+    let toolbox = if host { PathBuf::new() } else { variable("EVEK_TOOLBOX_QEMU") };
+    let tools = Tools::choose(&toolbox).entered_by(&variable("EVEK_XTASK"));
+    let folder = checkout().join("target/boot");
+    let verdict = probe(&tools, Arch::Amd64, &folder.join("acceleration.json")).unwrap_or_else(|e| panic!("{e}"));
+    let machine = Machine {
+        arch: Arch::Amd64,
+        cpus: 2,
+        memory: options.memory,
+        disk: image(options.flavour).join("live.raw"),
+        disk_size: Some(Bytes::gib(32)),
+        network: options.network,
+        config: Vec::new(),
+        reboots: false,
+        dir: folder.join(options.name),
+        replay: format!("cargo xtask run --hv {}", options.flavour),
+        extra: Vec::new(),
+    };
+    let guest = Guest::start(&machine, &tools, verdict.accel, options.with_ssh, None).unwrap_or_else(|e| panic!("{e}"));
+    Booting { guest, slow: verdict.accel == Accel::Tcg }
+}

@@ -1,0 +1,78 @@
+//! What users get wrong, and hosts: each mistake has its exit code and a text that says where and what to do.
+
+use boot_tests::{World, checkout};
+
+/// Exit codes, as `xtask` promises them.
+const USAGE: i32 = 2;
+const DEFINITION: i32 = 3;
+const LOCK: i32 = 4;
+const INPUT: i32 = 5;
+
+fn text(path: &str) -> String {
+    std::fs::read_to_string(checkout().join(path)).expect("the checkout has its definitions")
+}
+
+#[test]
+fn an_unknown_flavour_lists_the_choices() {
+    World::new().xtask(&["image", "--hv", "hyperv"]).must(USAGE, &["hyperv", "kvm, xen, kubevirt"]);
+}
+
+#[test]
+fn an_unknown_architecture_lists_the_choices() {
+    World::new().xtask(&["image", "--arch", "mips"]).must(USAGE, &["mips", "amd64, arm64"]);
+}
+
+#[test]
+fn an_unknown_key_in_a_package_is_shown_with_its_line() {
+    let path = "pkg/time/pkg.yml";
+    let wrong = text(path).replace("\nservice:", "\nservise:");
+    let line = wrong.lines().position(|l| l == "servise:").expect("the package has a service") + 1;
+    let at = format!("{path}:{line}:1: unknown field `servise`");
+    let ran = World::new().with_file(path, &wrong).xtask(&["lock", "check"]);
+    ran.must(DEFINITION, &[&at, "^^^^^^^", "did you mean `service`"]);
+}
+
+#[test]
+fn a_flavour_with_a_package_that_does_not_exist_names_the_near_one() {
+    let wrong = text("hv/kvm.yml").replace("packages: [time", "packages: [tiem");
+    let ran = World::new().with_file("hv/kvm.yml", &wrong).xtask(&["lock", "check"]);
+    ran.must(DEFINITION, &["hv/kvm.yml:2:", "`tiem`", "did you mean `time`"]);
+}
+
+#[test]
+fn a_lock_that_does_not_cover_a_definition_names_its_line() {
+    let path = "pkg/time/pkg.yml";
+    let wrong = text(path).replace("debs: [chrony]", "debs: [chrony, no-such-package]");
+    let line = wrong.lines().position(|l| l.contains("no-such-package")).expect("the package has debs") + 1;
+    let ran = World::new().with_file(path, &wrong).xtask(&["image", "--hv", "kvm", "--offline"]);
+    ran.must(LOCK, &[&format!("{path}:{line}"), "no-such-package", "lock update"]);
+}
+
+#[test]
+fn offline_with_an_empty_cache_says_what_is_missing_and_opens_no_socket() {
+    // this world has no network: a socket would show as another error
+    let ran = World::new().xtask(&["image", "--hv", "kvm", "--offline"]);
+    ran.must(INPUT, &["--offline", "EVEK_SOURCES"]);
+}
+
+#[test]
+fn no_mirror_anywhere_says_how_to_name_one() {
+    let ran = World::new().with_empty_folder("/etc/apt").xtask(&["lock", "outdated"]);
+    ran.must(INPUT, &["DEBIAN_MIRROR"]);
+}
+
+#[test]
+fn a_mirror_that_is_down_is_named() {
+    // nobody listens on the port for services that discard; this world's loopback has no services at all
+    let world = World::new().with_variable("DEBIAN_MIRROR", "http://127.0.0.1:9/debian");
+    world.xtask(&["lock", "outdated"]).must(INPUT, &["127.0.0.1:9"]);
+}
+
+#[test]
+fn a_host_without_user_namespaces_is_told_what_to_change() {
+    // the limit of this world's own user namespace; its root may set it, and nobody inside may go round it
+    let line = "echo 0 > /proc/sys/user/max_user_namespaces && exec \"$XTASK\" doctor";
+    let ran = World::new().shell(line);
+    let said = format!("{}{}", ran.stdout, ran.stderr);
+    assert!(said.contains("user.max_user_namespaces=15000"), "exit code {}\n{said}", ran.code);
+}
