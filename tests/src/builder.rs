@@ -4,6 +4,7 @@ use sandbox::{Bind, Exit, Sandbox};
 use std::{
     env, fs,
     path::{Path, PathBuf},
+    process::{Command, Stdio},
 };
 use types::Cancel;
 
@@ -119,16 +120,6 @@ impl World {
         self.run(std::iter::once(INSIDE).chain(args.iter().copied()))
     }
 
-    /// Runs a line of shell in it, in which `$XTASK` is the program.
-    ///
-    /// # Panics
-    /// When the sandbox does not work.
-    #[must_use]
-    pub fn shell(mut self, line: &str) -> Ran {
-        self.sandbox = self.sandbox.env("XTASK", INSIDE);
-        self.run(["/bin/sh", "-c", line])
-    }
-
     fn run<'a>(&self, argv: impl IntoIterator<Item = &'a str>) -> Ran {
         let output = self.sandbox.output(argv, &[], &Cancel::default()).unwrap_or_else(|e| panic!("{e}"));
         let code = match output.exit {
@@ -147,6 +138,17 @@ impl Default for World {
 }
 
 impl Ran {
+    /// Runs a program outside of any world.
+    ///
+    /// # Panics
+    /// When it cannot be started.
+    #[must_use]
+    pub fn of(command: &mut Command) -> Self {
+        let run = command.stdin(Stdio::null()).output().unwrap_or_else(|e| panic!("cannot start {command:?}: {e}"));
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        Self { code: run.status.code().unwrap_or(-1), stdout: text(&run.stdout), stderr: text(&run.stderr) }
+    }
+
     /// Fails the test unless `xtask` ended with this exit code and its talk contains all these texts.
     ///
     /// # Panics

@@ -1,12 +1,14 @@
 //! What users get wrong, and hosts: each mistake has its exit code and a text that says where and what to do.
 
-use boot_tests::{World, checkout};
+use boot_tests::{Ran, World, checkout};
+use std::process::Command;
 
 /// Exit codes, as `xtask` promises them.
 const USAGE: i32 = 2;
 const DEFINITION: i32 = 3;
 const LOCK: i32 = 4;
 const INPUT: i32 = 5;
+const HOST: i32 = 7;
 
 fn text(path: &str) -> String {
     std::fs::read_to_string(checkout().join(path)).expect("the checkout has its definitions")
@@ -28,14 +30,14 @@ fn an_unknown_key_in_a_package_is_shown_with_its_line() {
     let wrong = text(path).replace("\nservice:", "\nservise:");
     let line = wrong.lines().position(|l| l == "servise:").expect("the package has a service") + 1;
     let at = format!("{path}:{line}:1: unknown field `servise`");
-    let ran = World::new().with_file(path, &wrong).xtask(&["lock", "check"]);
+    let ran = World::new().with_file(path, &wrong).xtask(&["lock", "update"]);
     ran.must(DEFINITION, &[&at, "^^^^^^^", "did you mean `service`"]);
 }
 
 #[test]
 fn a_flavour_with_a_package_that_does_not_exist_names_the_near_one() {
     let wrong = text("hv/kvm.yml").replace("packages: [time", "packages: [tiem");
-    let ran = World::new().with_file("hv/kvm.yml", &wrong).xtask(&["lock", "check"]);
+    let ran = World::new().with_file("hv/kvm.yml", &wrong).xtask(&["lock", "update"]);
     ran.must(DEFINITION, &["hv/kvm.yml:2:", "`tiem`", "did you mean `time`"]);
 }
 
@@ -57,22 +59,26 @@ fn offline_with_an_empty_cache_says_what_is_missing_and_opens_no_socket() {
 
 #[test]
 fn no_mirror_anywhere_says_how_to_name_one() {
-    let ran = World::new().with_empty_folder("/etc/apt").xtask(&["lock", "outdated"]);
-    ran.must(INPUT, &["DEBIAN_MIRROR"]);
+    let ran = World::new().with_empty_folder("/etc/apt").xtask(&["lock", "update"]);
+    ran.must(INPUT, &["no mirror", "DEBIAN_SECURITY_MIRROR", "apt configuration"]);
 }
 
 #[test]
 fn a_mirror_that_is_down_is_named() {
     // nobody listens on the port for services that discard; this world's loopback has no services at all
-    let world = World::new().with_variable("DEBIAN_MIRROR", "http://127.0.0.1:9/debian");
-    world.xtask(&["lock", "outdated"]).must(INPUT, &["127.0.0.1:9"]);
+    let (name, url) = ("DEBIAN_SECURITY_MIRROR", "http://127.0.0.1:9/debian-security");
+    let world = World::new().with_variable(name, url).with_variable("DEBIAN_MIRROR", url);
+    world.xtask(&["lock", "update"]).must(INPUT, &[url]);
 }
 
 #[test]
 fn a_host_without_user_namespaces_is_told_what_to_change() {
-    // the limit of this world's own user namespace; its root may set it, and nobody inside may go round it
-    let line = "echo 0 > /proc/sys/user/max_user_namespaces && exec \"$XTASK\" doctor";
-    let ran = World::new().shell(line);
-    let said = format!("{}{}", ran.stdout, ran.stderr);
-    assert!(said.contains("user.max_user_namespaces=15000"), "exit code {}\n{said}", ran.code);
+    // A user namespace in which there can be no other, and in which root has no capability to go round that. Both programs
+    // are util-linux's, which every Linux has.
+    let cache = tempfile::tempdir().expect("there is a temporary folder");
+    let line = "echo 0 > /proc/sys/user/max_user_namespaces && \
+                exec setpriv --bounding-set=-all --inh-caps=-all \"$EVEK_XTASK\" doctor --cache \"$0\"";
+    let ran = Ran::of(Command::new("unshare").args(["--map-root-user", "sh", "-c", line]).arg(cache.path()));
+    assert!(ran.stdout.contains("user.max_user_namespaces=15000"), "{ran:?}");
+    ran.must(HOST, &["cannot be built on this host"]);
 }
