@@ -67,7 +67,7 @@ pub(crate) fn prepare(machine: &Machine, tools: &Tools, with_key: bool) -> Resul
     make_overlay(machine, tools, &disk, &dir)?;
     let mut config = machine.config.clone();
     if let Some(key) = &key {
-        config.push(("authorized_keys".to_owned(), format!("{}\n", key.public).into_bytes()));
+        add_key(&mut config, &key.public);
     }
     if !config.is_empty() {
         write_config(tools, &disk, &dir, sockets.path(), &config)?;
@@ -82,6 +82,20 @@ pub(crate) fn prepare(machine: &Machine, tools: &Tools, with_key: bool) -> Resul
         serial_log: machine_view.join(SERIAL_LOG),
     };
     Ok(Prepared { files, key, dir, disk, sockets })
+}
+
+/// Adds a key to those that the caller brings.
+fn add_key(config: &mut Vec<(String, Vec<u8>)>, key: &str) {
+    let line = format!("{key}\n").into_bytes();
+    match config.iter_mut().find(|(path, _)| path == "authorized_keys") {
+        Some((_, keys)) => {
+            if keys.last().is_some_and(|&b| b != b'\n') {
+                keys.push(b'\n');
+            }
+            keys.extend(line);
+        }
+        None => config.push(("authorized_keys".to_owned(), line)),
+    }
 }
 
 fn remove(path: &Path) -> Result<(), Error> {
@@ -150,4 +164,19 @@ fn config_image(image: &Path, size: Bytes, files: &[(String, Vec<u8>)]) -> Resul
 
 fn text(path: &Path) -> String {
     path.display().to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn our_key_stands_beside_those_of_the_user() {
+        let mut config = vec![("server".to_owned(), b"x".to_vec())];
+        add_key(&mut config, "ssh-ed25519 ours");
+        assert_eq!(config[1], ("authorized_keys".to_owned(), b"ssh-ed25519 ours\n".to_vec()));
+        let mut config = vec![("authorized_keys".to_owned(), b"ssh-ed25519 theirs".to_vec())];
+        add_key(&mut config, "ssh-ed25519 ours");
+        assert_eq!(config, [("authorized_keys".to_owned(), b"ssh-ed25519 theirs\nssh-ed25519 ours\n".to_vec())]);
+    }
 }
