@@ -86,7 +86,9 @@ impl Options {
                 "--slot" => &mut options.slot,
                 _ => return Err(Error::Usage { found: arg }),
             };
-            *place = args.next().ok_or(Error::Usage { found: arg })?.into();
+            let value = args.next().ok_or(Error::Usage { found: arg })?;
+            // containerd and its shims, which are given such paths, work in other folders
+            *place = std::path::absolute(&value).map_err(|_| Error::Usage { found: value })?;
         }
         Ok(options)
     }

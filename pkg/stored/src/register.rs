@@ -192,9 +192,9 @@ async fn forget_others(containerd: &Containerd, images: &[&Image]) -> Result<(),
     Ok(())
 }
 
-/// Waits until Kubernetes' interface lists the images. At its start it skips images whose layers are not in the content
-/// store, and learns of them by the event of a changed record; that event is lost on it while it starts
-/// (containerd 1.7, `pkg/cri/server/restart.go`, `loadImages`). So the records are written again until it has them.
+/// Waits until Kubernetes' interface lists the images. It reads the records once while it starts and follows events after
+/// that; a record written in between may escape it (containerd 1.7, `pkg/cri/server/service.go`, `Run`). So the records
+/// are written again until it has them all.
 async fn see(containerd: &Containerd, records: &[Record]) -> Result<(), Error> {
     let failed = |action| move |status| Error::Containerd { image: "runtime.v1".to_owned(), action, status };
     let begin = Instant::now();

@@ -45,7 +45,9 @@ pub(crate) fn parse(mut args: impl Iterator<Item = String>) -> Result<(Command, 
             "--containerd" => &mut options.containerd,
             _ => break arg,
         };
-        *place = args.next().ok_or_else(|| usage(format!("{arg} needs a value")))?.into();
+        let value = args.next().ok_or_else(|| usage(format!("{arg} needs a value")))?;
+        // containerd and its shims, which are given such paths, work in other folders
+        *place = std::path::absolute(&value).map_err(|e| usage(format!("{arg} {value}: {e}")))?;
     };
     let mut package = || args.next().ok_or_else(|| usage(format!("{verb} needs the name of a package")));
     let command = match verb.as_str() {

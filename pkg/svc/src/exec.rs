@@ -37,7 +37,7 @@ pub(crate) fn new_id() -> String {
 /// `svc exec`: runs a program with this program's standard input and output; its exit code.
 pub(crate) async fn exec(store: &Store, package: &str, args: &[String], options: &Options) -> Result<u8, Error> {
     let (image, service) = store.service(package)?;
-    let process = spec::process(package, image, service, args)?;
+    let process = spec::process(package, image, service, args, &spec::Bounding::own()?)?;
     let connect = Containerd::connect(&options.containerd, NAMESPACE).await;
     let containerd = connect.map_err(Error::containerd("connect"))?;
     let id = new_id();

@@ -4,7 +4,7 @@ use crate::{
     NAMESPACE, Options, SNAPSHOTTER,
     error::Error,
     exec::{KILL, Try, any, exit_code, probe},
-    spec::{self, Host},
+    spec::{self, Bounding, Host},
     status::{self, Phase},
     stdio::Pipes,
 };
@@ -100,7 +100,7 @@ async fn start(
     fs::write(&resolv_conf, RESOLV_CONF).map_err(Error::io("write", &resolv_conf))?;
     let path = Path::new("/proc/self/cgroup");
     let own = fs::read_to_string(path).map_err(Error::io("read", path))?;
-    let host = Host { cgroup: &cgroup(&own, package), resolv_conf: &resolv_conf };
+    let host = Host { cgroup: &cgroup(&own, package), bounding: &Bounding::own()?, resolv_conf: &resolv_conf };
     let container = spec::container(package, image, service, &host)?;
     let top = image
         .top()
@@ -213,7 +213,7 @@ async fn become_ready(
     service: &ServiceSpec,
 ) -> Result<(), Error> {
     let Some(ready) = &service.ready else { return Ok(()) };
-    let process = spec::process(package, image, service, &ready.exec)?;
+    let process = spec::process(package, image, service, &ready.exec, &Bounding::own()?)?;
     let begin = Instant::now();
     let mut told = None;
     loop {

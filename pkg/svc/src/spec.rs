@@ -2,7 +2,7 @@
 
 use crate::error::Error;
 use serde_json::{Value, json};
-use std::{fs, os::unix::fs::MetadataExt as _, path::Path};
+use std::{fs, io, os::unix::fs::MetadataExt as _, path::Path};
 use store::{
     Image, ServiceSpec,
     service::{Limits, Mount, Network},
@@ -10,61 +10,93 @@ use store::{
 
 const PATH: &str = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
-/// All capabilities that Linux 6.12 has (capabilities(7)).
-const ALL_CAPABILITIES: [&str; 41] = [
-    "CAP_AUDIT_CONTROL",
-    "CAP_AUDIT_READ",
-    "CAP_AUDIT_WRITE",
-    "CAP_BLOCK_SUSPEND",
-    "CAP_BPF",
-    "CAP_CHECKPOINT_RESTORE",
+/// Capabilities by number (kernel, `include/uapi/linux/capability.h`).
+const CAPABILITIES: [&str; 41] = [
     "CAP_CHOWN",
     "CAP_DAC_OVERRIDE",
     "CAP_DAC_READ_SEARCH",
     "CAP_FOWNER",
     "CAP_FSETID",
-    "CAP_IPC_LOCK",
-    "CAP_IPC_OWNER",
     "CAP_KILL",
-    "CAP_LEASE",
+    "CAP_SETGID",
+    "CAP_SETUID",
+    "CAP_SETPCAP",
     "CAP_LINUX_IMMUTABLE",
-    "CAP_MAC_ADMIN",
-    "CAP_MAC_OVERRIDE",
-    "CAP_MKNOD",
-    "CAP_NET_ADMIN",
     "CAP_NET_BIND_SERVICE",
     "CAP_NET_BROADCAST",
+    "CAP_NET_ADMIN",
     "CAP_NET_RAW",
-    "CAP_PERFMON",
-    "CAP_SETFCAP",
-    "CAP_SETGID",
-    "CAP_SETPCAP",
-    "CAP_SETUID",
-    "CAP_SYSLOG",
+    "CAP_IPC_LOCK",
+    "CAP_IPC_OWNER",
+    "CAP_SYS_MODULE",
+    "CAP_SYS_RAWIO",
+    "CAP_SYS_CHROOT",
+    "CAP_SYS_PTRACE",
+    "CAP_SYS_PACCT",
     "CAP_SYS_ADMIN",
     "CAP_SYS_BOOT",
-    "CAP_SYS_CHROOT",
-    "CAP_SYS_MODULE",
     "CAP_SYS_NICE",
-    "CAP_SYS_PACCT",
-    "CAP_SYS_PTRACE",
-    "CAP_SYS_RAWIO",
     "CAP_SYS_RESOURCE",
     "CAP_SYS_TIME",
     "CAP_SYS_TTY_CONFIG",
+    "CAP_MKNOD",
+    "CAP_LEASE",
+    "CAP_AUDIT_WRITE",
+    "CAP_AUDIT_CONTROL",
+    "CAP_SETFCAP",
+    "CAP_MAC_OVERRIDE",
+    "CAP_MAC_ADMIN",
+    "CAP_SYSLOG",
     "CAP_WAKE_ALARM",
+    "CAP_BLOCK_SUSPEND",
+    "CAP_AUDIT_READ",
+    "CAP_PERFMON",
+    "CAP_BPF",
+    "CAP_CHECKPOINT_RESTORE",
 ];
+
+/// The capabilities that this program may pass on: its bounding set, of which the kernel may have fewer or more than
+/// [`CAPABILITIES`].
+pub(crate) struct Bounding(u64);
+
+impl Bounding {
+    /// This program's own.
+    pub(crate) fn own() -> Result<Self, Error> {
+        let path = "/proc/self/status";
+        let text = fs::read_to_string(path).map_err(Error::io("read", path))?;
+        Self::parse(&text).ok_or_else(|| {
+            Error::io("find CapBnd in", path)(io::Error::new(io::ErrorKind::InvalidData, "no such line"))
+        })
+    }
+
+    fn parse(status: &str) -> Option<Self> {
+        let set = status.lines().find_map(|l| l.strip_prefix("CapBnd:"))?;
+        u64::from_str_radix(set.trim(), 16).ok().map(Self)
+    }
+
+    fn names(&self) -> Vec<&'static str> {
+        (0..).zip(CAPABILITIES).filter(|(n, _)| self.0 >> n & 1 == 1).map(|(_, name)| name).collect()
+    }
+}
 
 /// What of the host a specification depends on.
 pub(crate) struct Host<'a> {
     /// The container's cgroup.
     pub(crate) cgroup: &'a str,
+    /// What a privileged container gets.
+    pub(crate) bounding: &'a Bounding,
     /// A file to see as /etc/resolv.conf, for a container on the host's network.
     pub(crate) resolv_conf: &'a Path,
 }
 
 /// The process of a container: its main one, or a further one with other arguments.
-pub(crate) fn process(package: &str, image: &Image, spec: &ServiceSpec, args: &[String]) -> Result<Value, Error> {
+pub(crate) fn process(
+    package: &str,
+    image: &Image,
+    spec: &ServiceSpec,
+    args: &[String],
+    bounding: &Bounding,
+) -> Result<Value, Error> {
     let (uid, gid) = user(package, &image.document.config.user)?;
     let given = &image.document.config.env;
     let mut env: Vec<String> = given.iter().filter(|e| !overridden(e, spec)).cloned().collect();
@@ -75,11 +107,8 @@ pub(crate) fn process(package: &str, image: &Image, spec: &ServiceSpec, args: &[
     }
     env.extend(spec.env.iter().map(|(name, value)| format!("{name}={value}")));
     let cwd = Some(image.document.config.working_dir.as_str()).filter(|d| !d.is_empty()).unwrap_or("/");
-    let capabilities: Vec<&str> = if spec.privileged {
-        ALL_CAPABILITIES.to_vec()
-    } else {
-        spec.capabilities.iter().map(String::as_str).collect()
-    };
+    let capabilities: Vec<&str> =
+        if spec.privileged { bounding.names() } else { spec.capabilities.iter().map(String::as_str).collect() };
     let mut process = json!({
         "terminal": false,
         "user": {"uid": uid, "gid": gid},
@@ -165,7 +194,7 @@ pub(crate) fn container(package: &str, image: &Image, spec: &ServiceSpec, host: 
     all.extend(spec.mounts.iter().map(mount));
     let mut text = json!({
         "ociVersion": "1.0.2",
-        "process": process(package, image, spec, &spec.exec)?,
+        "process": process(package, image, spec, &spec.exec, host.bounding)?,
         "root": {"path": "rootfs", "readonly": !spec.writable_root},
         "mounts": all,
         "linux": linux,

@@ -32,8 +32,10 @@ fn world(service: &str, check: impl FnOnce(&Image, &ServiceSpec)) {
     check(image, spec);
 }
 
+const ALL: Bounding = Bounding(!0);
+
 fn host() -> Host<'static> {
-    Host { cgroup: "/evek.slice/evek-s.service/container", resolv_conf: Path::new("/r") }
+    Host { cgroup: "/evek.slice/evek-s.service/container", bounding: &ALL, resolv_conf: Path::new("/r") }
 }
 
 fn options<'a>(container: &'a Value, target: &str) -> Vec<&'a str> {
@@ -86,7 +88,7 @@ fn a_privileged_service_gets_all_of_it() {
 #[test]
 fn the_environment_of_the_service_overrides_the_images() {
     world(r#"{"exec": ["p"], "env": {"A": "spec", "C": "spec"}}"#, |image, spec| {
-        let p = process("s", image, spec, &["q".to_owned()]).unwrap();
+        let p = process("s", image, spec, &["q".to_owned()], &ALL).unwrap();
         assert_eq!(p["env"], json!(["PATH=/bin", "B=image", "HOME=/root", "A=spec", "C=spec"]));
         assert_eq!(p["args"], json!(["q"]));
     });
@@ -118,4 +120,11 @@ fn users_are_numbers() {
     assert_eq!(user("s", "").unwrap(), (0, 0));
     assert_eq!(user("s", "5").unwrap(), (5, 0));
     assert!(user("s", "www-data").unwrap_err().to_string().contains("`www-data`"));
+}
+
+#[test]
+fn no_capability_is_passed_on_that_is_not_there() {
+    let some = Bounding::parse("Name:\tsvc\nCapEff:\tffffffffffffffff\nCapBnd:\t0000010000000021\n").unwrap();
+    assert_eq!(some.names(), ["CAP_CHOWN", "CAP_KILL", "CAP_CHECKPOINT_RESTORE"]);
+    assert!(Bounding::parse("CapBnd:\tx").is_none() && Bounding::parse("").is_none());
 }
