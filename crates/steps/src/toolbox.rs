@@ -6,7 +6,7 @@ use std::{collections::BTreeMap, sync::atomic::AtomicU64, sync::atomic::Ordering
 use tree::{Entry, Tree, TreePath};
 
 /// Raised when the same packages would be unpacked differently.
-pub(crate) const VERSION: u32 = 1;
+pub(crate) const VERSION: u32 = 2;
 
 /// What base-files links at the top: everything lives below `usr`.
 const MERGED: [&str; 4] = ["bin", "lib", "lib64", "sbin"];
@@ -14,6 +14,10 @@ const MERGED: [&str; 4] = ["bin", "lib", "lib64", "sbin"];
 /// What no program of the toolbox reads.
 const DROPPED: [&str; 6] =
     ["usr/share/doc", "usr/share/info", "usr/share/lintian", "usr/share/locale", "usr/share/man", "var"];
+
+/// Files of the host that programs with network see in their place.
+pub(crate) const HOST_FILES: [&str; 4] =
+    ["etc/hosts", "etc/nsswitch.conf", "etc/resolv.conf", "etc/ssl/certs/ca-certificates.crt"];
 
 #[derive(serde::Serialize, serde::Deserialize)]
 pub(crate) struct Params {
@@ -55,8 +59,6 @@ pub(crate) fn run(ctx: &mut Ctx<'_>) -> Result<(), StepError> {
                 }
             }
             new.write_to(&root)?;
-            // remembered without their bytes: only names matter from here on
-            new.retain(|_, _| true);
             merged.merge(new)?;
         }
         std::fs::remove_file(&spool)?;
@@ -68,5 +70,12 @@ pub(crate) fn run(ctx: &mut Ctx<'_>) -> Result<(), StepError> {
         linked.insert(TreePath::new(path)?, Entry::symlink(target.clone()))?;
     }
     linked.write_to(&root)?;
+    for path in HOST_FILES {
+        let path = root.join(path);
+        if !path.exists() {
+            std::fs::create_dir_all(path.parent().unwrap_or(&root))?;
+            std::fs::write(path, "")?;
+        }
+    }
     Ok(())
 }
