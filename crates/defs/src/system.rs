@@ -43,6 +43,9 @@ pub struct Rootfs {
     /// Folder with files to put into the image as they are; `files` where absent and there is one.
     #[serde(default)]
     pub files: Option<Located<String>>,
+    /// Empty folders, such as mount points: on a read-only root nothing can make them later.
+    #[serde(default)]
+    pub folders: Vec<String>,
     /// Name of the machine before anything better is known.
     #[serde(default)]
     pub hostname: Option<String>,

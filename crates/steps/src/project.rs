@@ -251,6 +251,7 @@ impl Planner<'_> {
             users: BTreeMap::new(),
             groups: BTreeMap::new(),
             caps: BTreeMap::new(),
+            folders: Vec::new(),
             texts: BTreeMap::new(),
             units: Vec::new(),
         }
@@ -475,6 +476,7 @@ impl Planner<'_> {
         if let Some(files) = &hv.rootfs.files {
             step = self.files(step, "files/99-hv", &format!("hv/{files}"))?;
         }
+        top.folders = rootfs.folders.clone();
         top.texts = crate::texts::root(self.project, self.target)?;
         let mut services = Units::default();
         for name in &hv.packages {

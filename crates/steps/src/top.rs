@@ -19,6 +19,8 @@ pub(crate) struct Top {
     pub(crate) users: BTreeMap<String, User>,
     pub(crate) groups: BTreeMap<String, Group>,
     pub(crate) caps: BTreeMap<String, Located<String>>,
+    /// Empty folders.
+    pub(crate) folders: Vec<String>,
     /// Small files that follow from the definitions: path → text.
     pub(crate) texts: BTreeMap<String, String>,
     /// In the order in which they are enabled; a later default target wins.
@@ -37,6 +39,9 @@ pub(crate) fn top(ctx: &mut Ctx<'_>) -> Result<(), StepError> {
         let program = ctx.input(label)?;
         let len = fs::metadata(&program)?.len();
         full.insert(TreePath::new(path)?, Entry::file_from(0o755, program, len))?;
+    }
+    for folder in &params.folders {
+        full.insert(TreePath::new(folder)?, Entry::dir(0o755))?;
     }
     for (path, text) in &params.texts {
         full.insert(TreePath::new(path)?, Entry::file(0o644, text.clone().into_bytes()))?;
