@@ -114,7 +114,11 @@ impl std::fmt::Display for Try {
     }
 }
 
-/// Runs a program in the container with no input and output, and waits at most `at_most` for it.
+/// Where a probe's output goes. Without any, the shim gives a `/dev/null` that is open for reading only, and programs that
+/// check their writes fail.
+const NOWHERE: &str = "file:///dev/null";
+
+/// Runs a program in the container without input, drops its output, and waits at most `at_most` for it.
 pub(crate) async fn probe(
     containerd: &Containerd,
     package: &str,
@@ -126,6 +130,8 @@ pub(crate) async fn probe(
         container_id: package.to_owned(),
         spec: Some(any("Process", process)),
         exec_id: exec_id.clone(),
+        stdout: NOWHERE.to_owned(),
+        stderr: NOWHERE.to_owned(),
         ..ExecProcessRequest::default()
     };
     containerd.exec(request).await?;
