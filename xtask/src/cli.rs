@@ -63,7 +63,7 @@ pub(crate) struct Target {
 /// What to do.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Verb {
-    /// Build an image into dist/<arch>/<version>/
+    /// Build an image into a folder of dist/
     Image(Target),
     /// Boot an image in QEMU, on this terminal
     Run(Run),

@@ -10,7 +10,7 @@
 //! all layers ─► slot/<flavour>@arch ───┴─► uki/… ─► esp/…        ─► publish: dist/<arch>/<version>/
 //! ```
 //! [`Project::plan`] turns a checkout into a [`graph::Graph`] and touches no artefact; the step functions see only what their
-//! keys name. [`Inputs`] brings the lock's inputs into the cache, the only part that may use the network; [`publish`] writes
+//! keys name. [`Inputs`] brings the lock's inputs into the cache, the only part that may use the network; [`publish()`] writes
 //! the results where people look for them.
 //!
 //! Deliberately absent: parsing, resolving, formats and scheduling, each of which is a crate of its own.
