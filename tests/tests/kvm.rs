@@ -80,9 +80,12 @@ fn slot_is_verified_and_read_only(guest: &mut Guest, checks: &mut Checks) {
     if let Some(touched) = checks.answer("writing to the root", touched) {
         checks.that("writing to the root fails", !touched.success(), "it worked");
     }
+    let device = guest.sh("readlink -f /dev/mapper/evek-store");
     let store = guest.sh("findmnt -rno SOURCE,FSTYPE,OPTIONS /run/evek/store");
-    if let Some(store) = checks.answer("the store's mount", store) {
-        let expected = "/dev/mapper/evek-store erofs ro";
+    if let (Some(device), Some(store)) =
+        (checks.answer("the verified device", device), checks.answer("the store's mount", store))
+    {
+        let expected = &format!("{device} erofs ro");
         checks.that("the store is the verified device, read-only", store.starts_with(expected), &store);
     }
     if let Some(status) = checks.answer("the verity device", guest.sh("dmsetup status evek-store")) {

@@ -109,7 +109,7 @@ fn boots(tools: &Tools, arch: Arch, accel: Accel) -> Result<Option<String>, Erro
     let mut args = ["-nodefaults", "-no-user-config", "-display", "none", "-m", "256M"].map(str::to_owned).to_vec();
     args.extend(model(arch, accel));
     let folder = Uses::machine(dir.path());
-    args.extend(flash(Path::new(code), &tools.view(&folder).join("variables.fd")));
+    args.extend(flash(Path::new(code), &folder.view().join("variables.fd")));
     args.extend(["-nic", "none", "-serial", "stdio"].map(str::to_owned));
     let call = Call::new(program(arch), args).uses(Uses::kvm()).uses(folder);
     let mut qemu = tools.spawn(&call, heard())?;

@@ -21,17 +21,6 @@ pub enum Error {
         /// What the host said.
         source: io::Error,
     },
-    /// A program is missing.
-    #[error(
-        "cannot start `{program}`: {source}; it comes from the toolbox, or with {}=host from this host",
-        crate::QEMU_VARIABLE
-    )]
-    NoProgram {
-        /// Its name.
-        program: String,
-        /// What the host said.
-        source: io::Error,
-    },
     /// A program ended badly.
     #[error("`{program}` failed ({exit}): {said}")]
     Program {

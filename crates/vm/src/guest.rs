@@ -276,6 +276,9 @@ fn doom(seen: &Seen) -> Option<&'static str> {
     if seen.find("UEFI Interactive Shell", 0).is_some() {
         return Some("the firmware found nothing to boot");
     }
+    if seen.find("You are in emergency mode", 0).is_some() {
+        return Some("systemd gave up and offers its emergency shell");
+    }
     if seen.events.iter().any(|e| e.name == "STOP") {
         return Some(STOPPED);
     }
@@ -293,9 +296,13 @@ const COMMANDS: &str = "qemu.txt";
 fn write_commands(machine: &Machine, accel: Accel, prepared: &Prepared) -> Result<(), Error> {
     let line = |console| shell_line(&program(machine.arch), &command_line(machine, accel, &prepared.files, console));
     let text = format!(
-        "# again, with everything around it\n{}\n\n# by hand, on a terminal, over the same overlay\n{}\n\n\
-         # as the driver started it\n{}\n",
+        "# again, with everything around it\n{}\n\n\
+         # QEMU itself; it saw {} as /vm/machine, {} as /vm/disk.raw, and a folder for sockets as /vm/sockets\n\
+         # on a terminal, over the same overlay:\n{}\n\
+         # as the driver started it:\n{}\n",
         machine.replay,
+        prepared.dir.display(),
+        prepared.disk.display(),
         line(Console::Terminal),
         line(Console::Driver)
     );

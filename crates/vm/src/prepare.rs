@@ -72,7 +72,7 @@ pub(crate) fn prepare(machine: &Machine, tools: &Tools, with_key: bool) -> Resul
     if !config.is_empty() {
         write_config(tools, &disk, &dir, sockets.path(), &config)?;
     }
-    let (machine_view, sockets_view) = (tools.view(&Uses::machine(&dir)), tools.view(&Uses::sockets(sockets.path())));
+    let (machine_view, sockets_view) = (Uses::machine(&dir).view(), Uses::sockets(sockets.path()).view());
     let files = Files {
         firmware: code.into(),
         variables: machine_view.join("variables.fd"),
@@ -106,7 +106,7 @@ fn remove(path: &Path) -> Result<(), Error> {
 }
 
 fn make_key(tools: &Tools, dir: &Path) -> Result<Key, Error> {
-    let file = text(&tools.view(&Uses::machine(dir)).join("key"));
+    let file = text(&Uses::machine(dir).view().join("key"));
     let args = ["-q", "-t", "ed25519", "-N", "", "-C", "evek-vm", "-f", &file];
     tools.run(&Call::new("ssh-keygen", args).uses(Uses::machine(dir)))?;
     let public = dir.join("key.pub");
@@ -122,7 +122,7 @@ fn make_overlay(machine: &Machine, tools: &Tools, disk: &Path, dir: &Path) -> Re
         return Err(Error::Disk { disk: disk.to_owned(), reason });
     }
     let (image, folder) = (Uses::disk(disk), Uses::machine(dir));
-    let (backing, overlay) = (text(&tools.view(&image)), text(&tools.view(&folder).join(OVERLAY)));
+    let (backing, overlay) = (text(image.view()), text(&folder.view().join(OVERLAY)));
     let args = ["create", "-q", "-f", "qcow2", "-F", "raw", "-b", &backing, &overlay, &size.to_string()];
     tools.run(&Call::new("qemu-img", args).uses(image).uses(folder))
 }
@@ -143,8 +143,8 @@ fn write_config(
     config_image(&scratch.join("config.img"), size, files)?;
     // qemu-io splits its commands at blanks and knows no quotes, so the image is not in a folder of the user's naming.
     let (folder, sockets) = (Uses::machine(dir), Uses::sockets(scratch));
-    let write = format!("write -q -s {} {offset} {}", tools.view(&sockets).join("config.img").display(), size.0);
-    let overlay = text(&tools.view(&folder).join(OVERLAY));
+    let write = format!("write -q -s {} {offset} {}", sockets.view().join("config.img").display(), size.0);
+    let overlay = text(&folder.view().join(OVERLAY));
     let call = Call::new("qemu-io", ["-f", "qcow2", "-c", &write, &overlay]);
     tools.run(&call.uses(Uses::disk(disk)).uses(folder).uses(sockets))
 }

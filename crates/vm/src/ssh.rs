@@ -90,9 +90,9 @@ impl Route {
         words.into_iter().chain(fixed).map(str::to_owned).collect()
     }
 
-    fn call(&self, tools: &Tools, more: &[&str]) -> Call {
+    fn call(&self, more: &[&str]) -> Call {
         let (machine, sockets) = (Uses::machine(&self.dir), Uses::sockets(&self.sockets));
-        let options = Self::options(&tools.view(&machine), &tools.view(&sockets));
+        let options = Self::options(machine.view(), sockets.view());
         let args = options.into_iter().chain(more.iter().map(|&s| s.to_owned()));
         Call::new("ssh", args).uses(machine).uses(sockets)
     }
@@ -150,7 +150,7 @@ impl Ssh {
         let errors = File::options().create(true).append(true).open(&log).map_err(Error::io("open", &log))?;
         // LocalCommand runs once the connection stands and sessions are accepted: its word is the event we wait for.
         let master = ["-M", "-N", "-o", "PermitLocalCommand=yes", "-o", "LocalCommand=echo connected", "evek"];
-        let call = route.call(tools, &master);
+        let call = route.call(&master);
         let mut master =
             tools.spawn(&call, Io { stdin: Stdio::null(), stdout: Stdio::piped(), stderr: errors.into() })?;
         let (said, word) = channel();
@@ -173,7 +173,7 @@ impl Ssh {
 
     /// Runs a command by the guest's shell.
     pub(crate) fn run(&self, tools: &Tools, command: &str, input: &[u8], limit: Duration) -> Result<Output, Error> {
-        let ended = tools.run_within(&self.route.call(tools, &["-T", "evek", command]), input, limit)?;
+        let ended = tools.run_within(&self.route.call(&["-T", "evek", command]), input, limit)?;
         ended.map(Output::from).ok_or_else(|| Error::CommandTimeout { command: command.to_owned(), limit })
     }
 }

@@ -7,20 +7,21 @@
 //!   Machine::disk        ──►   /vm/disk.raw       (read-only)
 //!                              /etc               a user, and the host's name servers
 //! ```
-//! The host's programs, when they are wanted, see the host's paths.
+//! The host's programs, when they are wanted, run in the same sandbox with the host's own root: whatever they are, they end
+//! with the program that started them.
 
 use crate::Error;
 use sandbox::{Bind, Exit, Io, Sandbox};
 use std::{
     env, fs,
     io::{Read, Write as _},
-    os::unix::process::ExitStatusExt as _,
     path::{Path, PathBuf},
-    process::{ChildStderr, ChildStdin, ChildStdout, Command, ExitStatus, Stdio},
+    process::{ChildStderr, ChildStdin, ChildStdout, Stdio},
     sync::mpsc::channel,
     thread,
     time::{Duration, Instant},
 };
+use types::Cancel;
 
 /// Environment variable with which a user chooses the host's own QEMU.
 pub const QEMU_VARIABLE: &str = "EVEK_QEMU";
@@ -35,8 +36,11 @@ pub enum Tools {
         /// A program whose `main` calls `sandbox::maybe_enter` first; the running one when `None`.
         entry: Option<PathBuf>,
     },
-    /// The host's programs, found by `PATH`.
-    Host,
+    /// The host's programs, where distributions put them.
+    Host {
+        /// As for the toolbox.
+        entry: Option<PathBuf>,
+    },
 }
 
 /// A file or folder of the host that a program uses.
@@ -48,6 +52,11 @@ pub(crate) struct Uses {
 }
 
 impl Uses {
+    /// Where the program sees it.
+    pub(crate) fn view(&self) -> &'static Path {
+        Path::new(self.inside)
+    }
+
     pub(crate) fn machine(dir: &Path) -> Self {
         Self { host: dir.to_owned(), inside: "/vm/machine", writable: true }
     }
@@ -109,16 +118,10 @@ pub(crate) struct Ended {
 
 /// A started program. Dropping it kills it.
 #[derive(Debug)]
-pub(crate) enum Running {
-    Sandboxed {
-        child: sandbox::Child,
-        /// Its `/etc`.
-        _etc: tempfile::TempDir,
-    },
-    Plain {
-        child: std::process::Child,
-        program: String,
-    },
+pub(crate) struct Running {
+    child: sandbox::Child,
+    /// Its `/etc`.
+    _etc: tempfile::TempDir,
 }
 
 impl Tools {
@@ -126,7 +129,7 @@ impl Tools {
     #[must_use]
     pub fn choose(root: &Path) -> Self {
         match env::var_os(QEMU_VARIABLE) {
-            Some(value) if value == "host" => Self::Host,
+            Some(value) if value == "host" => Self::Host { entry: None },
             _ => Self::Toolbox { root: root.to_owned(), entry: None },
         }
     }
@@ -136,55 +139,39 @@ impl Tools {
     pub fn entered_by(self, program: &Path) -> Self {
         match self {
             Self::Toolbox { root, .. } => Self::Toolbox { root, entry: Some(program.to_owned()) },
-            Self::Host => Self::Host,
+            Self::Host { .. } => Self::Host { entry: Some(program.to_owned()) },
+        }
+    }
+
+    fn root(&self) -> (&Path, Option<&PathBuf>) {
+        match self {
+            Self::Toolbox { root, entry } => (root, entry.as_ref()),
+            Self::Host { entry } => (Path::new("/"), entry.as_ref()),
         }
     }
 
     /// A file that belongs to the tools, such as firmware, as a path on the host.
     pub(crate) fn file(&self, path: &str) -> PathBuf {
-        match self {
-            Self::Toolbox { root, .. } => root.join(path.trim_start_matches('/')),
-            Self::Host => PathBuf::from(path),
-        }
-    }
-
-    /// The path at which a program sees what it uses.
-    pub(crate) fn view(&self, uses: &Uses) -> PathBuf {
-        match self {
-            Self::Toolbox { .. } => PathBuf::from(uses.inside),
-            Self::Host => uses.host.clone(),
-        }
+        self.root().0.join(path.trim_start_matches('/'))
     }
 
     /// Starts a program. The calling thread must live as long as the program shall.
     pub(crate) fn spawn(&self, call: &Call, io: Io) -> Result<Running, Error> {
-        match self {
-            Self::Toolbox { root, entry } => {
-                let etc = tempfile::tempdir().map_err(Error::io("make a folder in", &env::temp_dir()))?;
-                write_etc(etc.path())?;
-                let mut sandbox = Sandbox::new(root).env("SHELL", "/bin/sh");
-                sandbox.binds.push(Bind::read_only(etc.path(), "/etc"));
-                for uses in call.uses.iter().filter(|u| u.host.exists()) {
-                    let (source, target, writable) = (uses.host.clone(), uses.inside.into(), uses.writable);
-                    sandbox.binds.push(Bind { source, target, writable });
-                }
-                if call.network {
-                    sandbox.network = sandbox::Network::Host;
-                }
-                sandbox.interactive = call.terminal;
-                sandbox.entry.clone_from(entry);
-                let argv = std::iter::once(&call.program).chain(&call.args).cloned();
-                Ok(Running::Sandboxed { child: sandbox.spawn(argv, io)?, _etc: etc })
-            }
-            Self::Host => {
-                let mut command = Command::new(&call.program);
-                command.args(&call.args).stdin(io.stdin).stdout(io.stdout).stderr(io.stderr);
-                command.env("SHELL", "/bin/sh");
-                let program = call.program.clone();
-                let child = command.spawn().map_err(|source| Error::NoProgram { program: program.clone(), source })?;
-                Ok(Running::Plain { child, program })
-            }
+        let etc = tempfile::tempdir().map_err(Error::io("make a folder in", &env::temp_dir()))?;
+        write_etc(etc.path())?;
+        let (root, entry) = self.root();
+        let mut sandbox = Sandbox::new(root).env("SHELL", "/bin/sh").bind(Bind::read_only(etc.path(), "/etc"));
+        for uses in call.uses.iter().filter(|u| u.host.exists()) {
+            let (source, target, writable) = (uses.host.clone(), uses.inside.into(), uses.writable);
+            sandbox.binds.push(Bind { source, target, writable });
         }
+        if call.network {
+            sandbox.network = sandbox::Network::Host;
+        }
+        sandbox.interactive = call.terminal;
+        sandbox.entry = entry.cloned();
+        let argv = std::iter::once(&call.program).chain(&call.args).cloned();
+        Ok(Running { child: sandbox.spawn(argv, io)?, _etc: etc })
     }
 
     /// Runs a program to its end, which must be a good one.
@@ -265,58 +252,24 @@ fn write_etc(etc: &Path) -> Result<(), Error> {
 
 impl Running {
     pub(crate) fn stdin(&mut self) -> Option<ChildStdin> {
-        match self {
-            Self::Sandboxed { child, .. } => child.stdin(),
-            Self::Plain { child, .. } => child.stdin.take(),
-        }
+        self.child.stdin()
     }
 
     pub(crate) fn stdout(&mut self) -> Option<ChildStdout> {
-        match self {
-            Self::Sandboxed { child, .. } => child.stdout(),
-            Self::Plain { child, .. } => child.stdout.take(),
-        }
+        self.child.stdout()
     }
 
     pub(crate) fn stderr(&mut self) -> Option<ChildStderr> {
-        match self {
-            Self::Sandboxed { child, .. } => child.stderr(),
-            Self::Plain { child, .. } => child.stderr.take(),
-        }
+        self.child.stderr()
     }
 
     /// Waits for its end.
     pub(crate) fn wait(&mut self) -> Result<Exit, Error> {
-        match self {
-            Self::Sandboxed { child, .. } => Ok(child.wait(&types::Cancel::default())?),
-            Self::Plain { child, program } => {
-                child.wait().map(exit).map_err(Error::io("wait for", Path::new(program.as_str())))
-            }
-        }
+        Ok(self.child.wait(&Cancel::default())?)
     }
 
     /// It has not ended yet.
     pub(crate) fn alive(&mut self) -> bool {
-        match self {
-            Self::Sandboxed { child, .. } => matches!(child.try_wait(), Ok(None)),
-            Self::Plain { child, .. } => matches!(child.try_wait(), Ok(None)),
-        }
-    }
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        // A sandbox kills what is in it when it is dropped itself.
-        if let Self::Plain { child, .. } = self {
-            let _ = child.kill();
-            let _ = child.wait();
-        }
-    }
-}
-
-fn exit(status: ExitStatus) -> Exit {
-    match (status.code(), status.signal()) {
-        (Some(code), _) => Exit::Code(code),
-        (None, signal) => Exit::Signal(signal.unwrap_or(0)),
+        matches!(self.child.try_wait(), Ok(None))
     }
 }
