@@ -74,7 +74,10 @@ impl Fetcher {
                 Err(Wrong::Stop(error)) => return Err(Problem::Stop(error)),
                 Err(Wrong::Content(said) | Wrong::Said(Said::No(said) | Said::Broken(said))) => said,
             };
-            progress(Event::Trouble { name: &want.name, place: &place, said: &said });
+            // offline, every mirror refuses by our own wish: that is told once, when nothing else has it
+            if !self.options.offline {
+                progress(Event::Trouble { name: &want.name, place: &place, said: &said });
+            }
             tried.push(Attempt { place, said });
         }
         Err(Problem::Nowhere(Failure { name: want.name.clone(), sha256: want.sha256, tried, hint }))
