@@ -14,7 +14,7 @@ use tree::Tree;
 use types::{Arch, EPOCH};
 
 /// Raised when the same sources would give other programs.
-pub(crate) const RUST_VERSION: u32 = 1;
+pub(crate) const RUST_VERSION: u32 = 2;
 /// Raised when the same sources would give other programs.
 pub(crate) const GO_VERSION: u32 = 1;
 /// Raised when the same tar would be unpacked differently.
@@ -46,6 +46,8 @@ pub(crate) fn rust_deps(ctx: &mut Ctx<'_>) -> Result<(), StepError> {
     // cargo would take the stand-ins for the real crates, whose times are the same: all files have one clock
     let ours: Vec<String> = params.crates.iter().map(|c| name_of(c).replace('-', "_")).collect();
     forget(&target, &ours)?;
+    // what cargo remembers of the compiler's file, by its time; it looks again
+    fs::remove_file(target.join(".rustc_info.json"))?;
     Ok(())
 }
 

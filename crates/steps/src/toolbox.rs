@@ -6,7 +6,7 @@ use std::{collections::BTreeMap, sync::atomic::AtomicU64, sync::atomic::Ordering
 use tree::{Entry, Tree, TreePath};
 
 /// Raised when the same packages would be unpacked differently.
-pub(crate) const VERSION: u32 = 2;
+pub(crate) const VERSION: u32 = 3;
 
 /// What base-files links at the top: everything lives below `usr`.
 const MERGED: [&str; 4] = ["bin", "lib", "lib64", "sbin"];

@@ -9,7 +9,8 @@ use std::{
 
 impl Tree {
     /// The files of a folder on disk, owned by root. Modes are `0755` for what is executable, else `0644`, because a
-    /// checkout's modes depend on the umask of who made it.
+    /// checkout's modes depend on the umask of who made it; folders with nothing in them are left out, because git does not
+    /// keep them.
     ///
     /// # Errors
     /// When something cannot be read, or is neither file, folder nor symlink.
@@ -30,9 +31,11 @@ impl Tree {
         for (path, entry) in &self.entries {
             let at = folder.join(path.as_str());
             match &entry.kind {
+                // whatever the umask is: the mode of a toolbox's folder is part of its digest
                 Kind::Dir => match fs::create_dir(&at) {
-                    Err(e) if e.kind() != io::ErrorKind::AlreadyExists => Err(e),
-                    _ => Ok(()),
+                    Ok(()) => fs::set_permissions(&at, fs::Permissions::from_mode(0o755)),
+                    Err(e) if e.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+                    Err(e) => Err(e),
                 },
                 Kind::File(content) => {
                     let mode = entry.mode & 0o777 | 0o600;
@@ -61,8 +64,11 @@ impl Tree {
             let path = at.join(&name).map_err(io::Error::other)?;
             let kind = item.file_type()?;
             if kind.is_dir() {
-                self.entries.insert(path.clone(), Entry::dir(0o755));
+                let before = self.entries.len();
                 self.add_folder(&item.path(), &path)?;
+                if self.entries.len() > before {
+                    self.entries.insert(path, Entry::dir(0o755));
+                }
             } else if kind.is_symlink() {
                 let target = fs::read_link(item.path())?.to_string_lossy().into_owned();
                 self.entries.insert(path, Entry::symlink(target));
@@ -91,6 +97,7 @@ mod tests {
         let mut tree = Tree::default();
         tree.insert(TreePath::new("usr/bin/tool").unwrap(), Entry::file(0o4755, b"tool".to_vec())).unwrap();
         tree.insert(TreePath::new("usr/bin/link").unwrap(), Entry::symlink("tool")).unwrap();
+        tree.insert(TreePath::new("usr/empty").unwrap(), Entry::dir(0o755)).unwrap();
         tree.write_to(&dir).unwrap();
         let read = Tree::from_folder(&dir).unwrap();
         fs::remove_dir_all(&dir).unwrap();
