@@ -6,10 +6,10 @@ use crate::{
     slot::Root,
 };
 use defs::Format;
-use graph::{Built, Cache, StepId};
+use graph::{Built, Cache, Graph, Input, StepId};
 use serde::{Deserialize, Serialize};
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fs::{self, File},
     io,
     os::unix::fs::{MetadataExt as _, symlink},
@@ -95,20 +95,17 @@ pub fn publish(
     project: &Project,
     target: Target,
     cache: &Cache,
-    targets: &Targets,
+    (graph, targets): (&Graph, &Targets),
     built: &Built,
     dist: &Path,
-    progress: &mut dyn FnMut(Bytes),
 ) -> Result<Published, Error> {
     let blob = |step: &StepId, output: &str| -> Result<(PathBuf, Digest), Error> {
         let missing = || graph::Error::UnknownStep { id: step.clone(), wanted_by: None, like: vec![] };
         let found = built.get(step, output).ok_or_else(missing)?;
         Ok((cache.cas().path(&found.digest), found.digest))
     };
-    let root: Root = {
-        let bytes = cache.cas().read(&blob(&targets.slot, "root")?.1)?;
-        serde_json::from_slice(&bytes).map_err(|e| err("read", &targets_path(targets))(io::Error::other(e)))?
-    };
+    let root: Root = serde_json::from_slice(&cache.cas().read(&blob(&targets.slot, "root")?.1)?)
+        .map_err(|e| err("read", Path::new(targets.slot.as_str()))(io::Error::other(e)))?;
     let (esp, slot, config) =
         (blob(&targets.esp, "esp")?, blob(&targets.slot, "slot")?, blob(&targets.config, "config")?);
     let live = project.defs.images.get("live").ok_or_else(|| Error::NoImage { name: "live".into() })?;
@@ -130,6 +127,7 @@ pub fn publish(
             digest: p.content.as_deref().and_then(|c| digests.get(c).copied()),
         }
     });
+    let (lock, inputs) = (&project.lock, inputs(graph, built));
     let image = ImageJson {
         format: 1,
         version: project.full_version(target),
@@ -137,8 +135,8 @@ pub fn publish(
         data_blocks: root.data_blocks,
         partitions: partitions.collect(),
         blobs: blobs(built),
-        debs: project.lock.debs().filter(|d| used(built, &d.sha256)).map(|d| (d.id(), d.sha256)).collect(),
-        vendors: project.lock.vendors().map(|v| (v.name.clone(), v.sha256)).collect(),
+        debs: lock.debs().filter(|d| inputs.contains(&d.sha256)).map(|d| (d.id(), d.sha256)).collect(),
+        vendors: lock.vendors().filter(|v| inputs.contains(&v.sha256)).map(|v| (v.name.clone(), v.sha256)).collect(),
     };
     let text = serde_json::to_string_pretty(&image).expect("its maps have string keys") + "\n";
 
@@ -158,10 +156,10 @@ pub fn publish(
     let stamp: Option<Stamp> = fs::read(&stamp_path).ok().and_then(|b| serde_json::from_slice(&b).ok());
     let unchanged = stamp.as_ref() == Some(&wanted(&folder)) && stamp.is_some_and(|s| s.files.len() == names.len());
     if !unchanged {
-        let raw = write(&folder, "live.raw", |file| Ok(plan.write(file, progress)?))?;
+        let raw = write(&folder, "live.raw", |file| Ok(plan.write(file, &mut |_| ())?))?;
         if live.formats.contains(&Format::Qcow2) {
             let raw = File::open(&raw).map_err(err("open", &raw))?;
-            write(&folder, "live.qcow2", |file| Ok(::disk::qcow2::write(&raw, file, progress)?))?;
+            write(&folder, "live.qcow2", |file| Ok(::disk::qcow2::write(&raw, file, &mut |_| ())?))?;
         }
         let uki = blob(&targets.uki, "uki")?.0;
         write(&folder, "evek.efi", |file| {
@@ -180,10 +178,6 @@ pub fn publish(
     Ok(Published { folder, unchanged, image })
 }
 
-fn targets_path(targets: &Targets) -> PathBuf {
-    PathBuf::from(targets.slot.as_str())
-}
-
 fn err(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Error {
     let path = path.to_owned();
     move |source| Error::Publish { action, path, source }
@@ -195,8 +189,14 @@ fn blobs(built: &Built) -> BTreeMap<String, BlobJson> {
     all.map(|(id, name, o)| (format!("{id}:{name}"), BlobJson { digest: o.digest, size: o.size })).collect()
 }
 
-fn used(_built: &Built, _digest: &Digest) -> bool {
-    true
+/// The locked inputs that the steps of this image read.
+fn inputs(graph: &Graph, built: &Built) -> BTreeSet<Digest> {
+    let steps = built.outputs.keys().filter_map(|id| graph.get(id));
+    let blobs = steps.flat_map(|step| step.inputs.values()).filter_map(|input| match input {
+        Input::Blob(digest) => Some(*digest),
+        _ => None,
+    });
+    blobs.collect()
 }
 
 fn files(folder: &Path, names: &[&str]) -> BTreeMap<String, (u64, i64, i64)> {

@@ -20,7 +20,7 @@ pub(crate) fn image_in(session: &Session, target: &Target) -> Result<Published, 
     let (graph, targets) = project.plan(wanted)?;
     let built = session.build(&project, &graph, &targets.all())?;
     let dist = root().join("dist");
-    let published = steps::publish(&project, wanted, &session.cache, &targets, &built, &dist, &mut |_| ())?;
+    let published = steps::publish(&project, wanted, &session.cache, (&graph, &targets), &built, &dist)?;
     let state = if published.unchanged { "unchanged" } else { "written" };
     session.events.say(&format!(
         "{}: {state}, root hash {}",
