@@ -5,6 +5,10 @@ use std::time::Duration;
 use types::Bytes;
 use vm::{Error, Guest, Network, Until};
 
+/// Where the system containerd keeps manifests, configurations and fetched layers.
+const CONTENT: &str = "/persist/containerd/io.containerd.content.v1.content";
+/// Where the snapshotter keeps what is not in the store: what containers write.
+const SNAPSHOTS: &str = "/persist/stored";
 /// The most that registering all images may write to P3.
 const REGISTERED: u64 = 1_000_000;
 
@@ -30,13 +34,14 @@ fn a_node_without_network_gets_ready_and_runs_a_pod_from_the_store() {
     }
     no_card(&mut guest, &mut checks);
     node_is_ready(&mut guest, &mut checks);
-    if let Some(bytes) = checks.answer("bytes on P3", imported(&mut guest)) {
+    let registered = checks.answer("bytes on P3", bytes(&mut guest, &[CONTENT, SNAPSHOTS]));
+    if let Some(bytes) = registered {
         checks.that("registering the images copied nothing", bytes < REGISTERED, format!("{bytes} bytes"));
     }
+    let before = checks.answer("bytes of content", bytes(&mut guest, &[CONTENT]));
     pod_runs(&mut guest, &mut checks, node);
-    if let Some(bytes) = checks.answer("bytes on P3", imported(&mut guest)) {
-        checks.that("running the pod copied nothing", bytes < REGISTERED, format!("{bytes} bytes"));
-    }
+    let after = checks.answer("bytes of content", bytes(&mut guest, &[CONTENT]));
+    checks.equal("running the pod imported nothing", after, before);
     checks.answer("the power button switches it off", guest.stop(stop));
     checks.finish();
 }
@@ -60,9 +65,9 @@ fn node_is_ready(guest: &mut Guest, checks: &mut Checks) {
     checks.that("CoreDNS has a ready pod", dns.is_some_and(|c| c["ready"].as_u64() >= Some(1)), &status["components"]);
 }
 
-/// Bytes in the system containerd's content and snapshots. Both hold what containers themselves write as well.
-fn imported(guest: &mut Guest) -> Result<u64, Error> {
-    let text = guest.sh("du -scb /persist/containerd/io.containerd.content.v1.content /persist/stored | tail -n 1")?;
+/// Bytes in folders of the guest.
+fn bytes(guest: &mut Guest, folders: &[&str]) -> Result<u64, Error> {
+    let text = guest.sh(&format!("du -scb {} | tail -n 1", folders.join(" ")))?;
     Ok(text.split_whitespace().next().and_then(|n| n.parse().ok()).unwrap_or(u64::MAX))
 }
 
@@ -95,5 +100,13 @@ fn pod_runs(guest: &mut Guest, checks: &mut Checks, limit: Duration) {
         let lower = root.split(',').find_map(|o| o.strip_prefix("lowerdir="));
         let in_store = lower.is_some_and(|l| l.split(':').all(|layer| layer.starts_with("/run/evek/layers/")));
         checks.that("the pod's root is mounts of the store", in_store, &root);
+        if let Some(upper) = root.split(',').find_map(|o| o.strip_prefix("upperdir=")) {
+            let written = checks.answer("what is above the store", bytes(guest, &[upper]));
+            checks.that(
+                "nothing of the image is above them",
+                written.is_none_or(|n| n < 100_000),
+                format!("{written:?}"),
+            );
+        }
     }
 }
