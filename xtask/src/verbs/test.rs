@@ -38,9 +38,25 @@ pub(crate) fn test(common: &Common, args: &Test) -> Result<(), Failure> {
     if args.all {
         env.push(("EVEK_TEST_ALL", "1".into()));
     }
-    // one machine at a time: under emulation each keeps every processor busy
+    // one machine at a time: under emulation each keeps every processor busy. `--workspace`, and not `--package`, because
+    // another choice of packages has cargo compile every dependency with other features again
+    let names = boot_tests()?;
+    let tests: Vec<&str> = names.iter().flat_map(|name| ["--test", name.as_str()]).collect();
     let tail = ["--", "--test-threads=1", "--nocapture"];
-    cargo(&[&["test", "--release", "--package", "boot-tests"], &filter[..], &tail].concat(), &env)
+    cargo(&[&["test", "--release", "--workspace"], &tests[..], &filter[..], &tail].concat(), &env)
+}
+
+/// The files of tests/tests, by name.
+fn boot_tests() -> Result<Vec<String>, Failure> {
+    let mut names = Vec::new();
+    for item in std::fs::read_dir(root().join("tests/tests"))? {
+        let path = item?.path();
+        if path.extension().is_some_and(|e| e == "rs") {
+            names.extend(path.file_stem().map(|stem| stem.to_string_lossy().into_owned()));
+        }
+    }
+    names.sort();
+    Ok(names)
 }
 
 fn cargo(args: &[&str], env: &[(&str, std::ffi::OsString)]) -> Result<(), Failure> {
