@@ -129,3 +129,50 @@ impl From<steps::Error> for Failure {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use graph::FailureClass;
+    use std::{io, path::PathBuf};
+
+    fn full() -> io::Error {
+        io::Error::from(io::ErrorKind::StorageFull)
+    }
+
+    fn failed(class: FailureClass, error: &str) -> Failure {
+        let (log, error) = (PathBuf::from("step.log"), error.to_owned());
+        graph::Error::Failed(vec![graph::Failure { id: "step".into(), source: None, class, error, log, tail: vec![] }])
+            .into()
+    }
+
+    #[test]
+    fn every_class_of_failure_has_its_exit_code() {
+        let path = || PathBuf::from("file");
+        let wrong_bytes =
+            fetch::Failure { name: "bash".into(), sha256: types::Digest::of(b""), tried: vec![], hint: None };
+        let unsolved = lock::UpdateError::Unsolved {
+            place: Some("rootfs/rootfs.yml:4".into()),
+            set: "rootfs".into(),
+            arch: types::Arch::Amd64,
+            source: debian::Unsolved::Conflict { tree: "a conflicts with b".into() },
+        };
+        let cases: [(Failure, Exit); 12] = [
+            (lock::Error::Absent(path()).into(), Exit::Lock),
+            (unsolved.into(), Exit::Lock),
+            (fetch::Error::Failed { failures: vec![wrong_bytes] }.into(), Exit::Input),
+            (fetch::Error::Offline { names: vec!["bash".into()], count: 1 }.into(), Exit::Input),
+            (fetch::NoMirror(debian::Archive::Main).into(), Exit::Input),
+            (cas::Error::Io { action: "write", path: path(), source: full() }.into(), Exit::DiskFull),
+            (graph::Error::DiskFull { path: path() }.into(), Exit::DiskFull),
+            (steps::Error::Publish { action: "write", path: path(), source: full() }.into(), Exit::DiskFull),
+            (failed(FailureClass::Step, "gcc: exit code 1"), Exit::Step),
+            (failed(FailureClass::DiskFull, "no space"), Exit::DiskFull),
+            (graph::Error::Cancelled.into(), Exit::Interrupted),
+            (steps::Error::NoSet { set: "rootfs".into(), arch: types::Arch::Arm64 }.into(), Exit::Lock),
+        ];
+        for (failure, exit) in cases {
+            assert_eq!(failure.exit, exit, "{}", failure.text);
+        }
+    }
+}
