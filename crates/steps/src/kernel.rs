@@ -5,6 +5,7 @@ use crate::tools::Tool;
 use boot::cpio;
 use defs::{Located, PathGlob};
 use graph::{Ctx, StepError, Unit};
+use rayon::prelude::*;
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs::{self, File},
@@ -51,36 +52,52 @@ pub(crate) fn kernel(ctx: &mut Ctx<'_>) -> Result<(), StepError> {
 
     let mut modules = Tree::default();
     let folder = TreePath::new(&format!("{MODULES}/{release}"))?;
+    let wanted: Vec<(TreePath, Entry)> = all
+        .into_iter()
+        .filter(|(path, _)| {
+            let below = path.as_str().strip_prefix(folder.as_str()).map(|p| p.trim_start_matches('/'));
+            below.is_some_and(|p| !["build", "source"].contains(&p) && !params.drop.iter().any(|glob| glob.covers(p)))
+        })
+        .collect();
     let spool = Shared::new(scratch.join("modules"));
     let mut out = std::io::BufWriter::new(File::create(spool.as_ref())?);
     let mut at = 0;
-    let count = all.len() as u64;
-    for (n, (path, mut entry)) in all.into_iter().enumerate() {
-        ctx.progress(n as u64, count, Unit::Items);
-        let Some(below) = path.as_str().strip_prefix(folder.as_str()).map(|p| p.trim_start_matches('/')) else {
-            continue;
-        };
-        if params.drop.iter().any(|glob| glob.covers(below)) || ["build", "source"].contains(&below) {
-            continue;
+    for (n, some) in wanted.chunks(AT_ONCE).enumerate() {
+        ctx.check()?;
+        ctx.progress((n * AT_ONCE) as u64, wanted.len() as u64, Unit::Items);
+        let plain: Vec<Option<Vec<u8>>> =
+            some.par_iter().map(|(path, entry)| decompress(path, entry)).collect::<Result<_, _>>()?;
+        for ((path, entry), bytes) in some.iter().zip(plain) {
+            let (mut path, mut entry) = (path.clone(), entry.clone());
+            if let Some(bytes) = bytes {
+                out.write_all(&bytes)?;
+                let len = bytes.len() as u64;
+                entry.kind = Kind::File(Content::Range { file: Shared::clone(&spool), offset: at, len });
+                at += len;
+                path = TreePath::new(path.as_str().trim_end_matches(".xz"))?;
+            }
+            modules.insert(path, entry)?;
         }
-        let mut path = path.clone();
-        if let (Kind::File(content), Some(plain)) = (&entry.kind, path.as_str().strip_suffix(".xz")) {
-            ctx.check()?;
-            // stored plain: the layer compresses them with everything else, and loading them takes no second decoder
-            let mut bytes = Vec::new();
-            lzma_rust2::XzReader::new(content.open()?, false).read_to_end(&mut bytes)?;
-            out.write_all(&bytes)?;
-            let len = bytes.len() as u64;
-            entry.kind = Kind::File(Content::Range { file: Shared::clone(&spool), offset: at, len });
-            at += len;
-            path = TreePath::new(plain)?;
-        }
-        modules.insert(path, entry)?;
     }
     out.flush()?;
     drop(out);
     depmod(ctx, &mut modules, release, system_map)?;
     crate::layers::write_layer(ctx, &modules, &Tree::default(), params.arch)
+}
+
+/// How many modules are decompressed before they are written: some tens of megabytes.
+const AT_ONCE: usize = 256;
+
+/// The bytes of a compressed module. Modules are stored plain: the layer compresses them with everything else, and loading
+/// them takes no second decoder.
+fn decompress(path: &TreePath, entry: &Entry) -> std::io::Result<Option<Vec<u8>>> {
+    let Kind::File(content) = &entry.kind else { return Ok(None) };
+    if !path.as_str().ends_with(".ko.xz") {
+        return Ok(None);
+    }
+    let mut bytes = Vec::new();
+    lzma_rust2::XzReader::new(content.open()?, false).read_to_end(&mut bytes)?;
+    Ok(Some(bytes))
 }
 
 /// Adds `modules.dep` and its kin.

@@ -14,7 +14,7 @@ use tree::Tree;
 use types::{Arch, EPOCH};
 
 /// Raised when the same sources would give other programs.
-pub(crate) const RUST_VERSION: u32 = 2;
+pub(crate) const RUST_VERSION: u32 = 3;
 /// Raised when the same sources would give other programs.
 pub(crate) const GO_VERSION: u32 = 1;
 /// Raised when the same tar would be unpacked differently.
@@ -57,9 +57,10 @@ pub(crate) fn rust(ctx: &mut Ctx<'_>) -> Result<(), StepError> {
     let source = lay_out(ctx, &params)?;
     let upper = ctx.scratch()?.join("target");
     let package = params.package.clone().ok_or_else(|| StepError::msg("no package to compile"))?;
-    cargo(ctx, &params, &source)?
-        .overlay(&ctx.input("deps")?, "/target", &upper)?
-        .run(&cargo_args(&params, &["--package", &package, "--bins"]))?;
+    // `--workspace`, as for the dependencies: for one package alone cargo would choose other features and compile them again
+    let binaries = params.binaries.iter().flat_map(|binary| ["--bin", binary.as_str()]);
+    let args: Vec<&str> = std::iter::once("--workspace").chain(binaries).collect();
+    cargo(ctx, &params, &source)?.overlay(&ctx.input("deps")?, "/target", &upper)?.run(&cargo_args(&params, &args))?;
     for binary in &params.binaries {
         let made = upper.join(params.arch.rust_target()).join("release").join(binary);
         if !made.is_file() {
