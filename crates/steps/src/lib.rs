@@ -21,6 +21,7 @@ mod go_vars;
 mod inputs;
 mod kernel;
 mod layers;
+mod planner;
 mod programs;
 mod project;
 mod publish;

@@ -1,0 +1,194 @@
+//! The root image, the store and what the firmware starts.
+
+use super::{Layer, Planner, params};
+use crate::{
+    Error,
+    disk::{self, Config},
+    firmware::{self, Esp, Uki},
+    kernel,
+    layers::Debs,
+    project::Targets,
+    slot::{self, Image, Store},
+    top,
+};
+use defs::{ImageConfig, Located, Units};
+use graph::{Step, StepId};
+use std::collections::BTreeMap;
+use store::Role;
+use types::Bytes;
+
+/// The name of images in the store: nothing on the network has such a name, so nothing can be pulled by mistake.
+const REGISTRY: &str = "evek.local";
+
+impl Planner<'_> {
+    /// The kernel: outputs `vmlinuz`, `release`, `tar`.
+    pub(super) fn kernel(&mut self) -> Result<StepId, Error> {
+        let tools = self.toolbox("files")?;
+        let kernel = kernel::Kernel { arch: self.arch(), drop: self.project.defs.kernel.modules.drop.clone() };
+        let step = Step::new(self.id("kernel"), "kernel", kernel::KERNEL_VERSION, kernel::kernel)
+            .from("files", tools, "root")
+            .at("kernel/kernel.yml", None);
+        // what the kernel's package depends on makes initramfs archives and the like, which is our work
+        let step =
+            self.with_debs(params(step, &kernel), "kernel", self.arch(), |name| name.starts_with("linux-image-"))?;
+        self.add(step)
+    }
+
+    pub(super) fn initramfs(&mut self, kernel: &StepId) -> Result<StepId, Error> {
+        let defs = &self.project.defs;
+        let hv = defs.flavour(self.target.flavour)?;
+        let own = defs.kernel.arch.get(&self.arch()).map(|a| a.initramfs.clone()).unwrap_or_default();
+        let modules = [defs.kernel.initramfs.clone(), own, hv.kernel.initramfs.clone()].concat();
+        let init = defs.packages.get("init").ok_or_else(|| Error::NoPackage { name: "init".into() })?;
+        let init = self.rust(init)?;
+        let step = Step::new(self.flavoured("initramfs"), "initramfs", kernel::INITRAMFS_VERSION, kernel::initramfs)
+            .from("modules", kernel.clone(), "tar")
+            .from("release", kernel.clone(), "release")
+            .from("init", init, "init")
+            .at("kernel/kernel.yml", None);
+        self.add(params(step, &kernel::Initramfs { modules }))
+    }
+
+    /// The layers of the root image, the lowest first.
+    pub(super) fn root_layers(&mut self, kernel: &StepId) -> Result<Vec<Layer>, Error> {
+        let defs = &self.project.defs;
+        let (rootfs, hv) = (&defs.rootfs, defs.flavour(self.target.flavour)?);
+        let mut below = Vec::new();
+        let mut drop = rootfs.drop.clone();
+        if let Some(base) = rootfs.base.as_ref().and_then(|b| defs.packages.get(&b.value)) {
+            drop.extend(self.dropped(base));
+            below = self.package(base)?;
+        }
+        let debs = Debs {
+            arch: self.arch(),
+            drop,
+            alternatives: rootfs.alternatives.clone(),
+            links: rootfs.links.clone(),
+            users: rootfs.users.clone(),
+            groups: rootfs.groups.clone(),
+            caps: rootfs.caps.clone(),
+        };
+        let layer = self.debs("rootfs", &below, &debs, "rootfs/rootfs.yml")?;
+        below.push(layer);
+        let modules = self.erofs("modules", kernel.clone())?;
+        if !hv.rootfs.debs.is_empty() {
+            let set = format!("rootfs/{}", self.target.flavour);
+            let more = Debs {
+                arch: self.arch(),
+                drop: debs.drop.clone(),
+                alternatives: hv.rootfs.alternatives.clone(),
+                links: BTreeMap::new(),
+                users: BTreeMap::new(),
+                groups: BTreeMap::new(),
+                caps: BTreeMap::new(),
+            };
+            let layer = self.debs(&set, &below, &more, &format!("hv/{}.yml", self.target.flavour))?;
+            below.push(layer);
+        }
+        below.push(modules);
+        let top = self.root_top(&below)?;
+        below.push(top);
+        Ok(below)
+    }
+
+    pub(super) fn root_top(&mut self, below: &[Layer]) -> Result<Layer, Error> {
+        let defs = &self.project.defs;
+        let (rootfs, hv) = (&defs.rootfs, defs.flavour(self.target.flavour)?);
+        let mut top = self.empty_top();
+        let mut step =
+            Step::new(self.flavoured("top/root"), "top", top::VERSION, top::top).at("rootfs/rootfs.yml", None);
+        for (n, name) in rootfs.packages.iter().chain(&hv.rootfs.packages).enumerate() {
+            let package =
+                defs.packages.get(&name.value).ok_or_else(|| Error::NoPackage { name: name.value.clone() })?;
+            step = self.programs_and_files(step, &mut top, package, n)?;
+        }
+        if let Some(files) = &rootfs.files {
+            step = self.files(step, "files/98-rootfs", &format!("rootfs/{files}"))?;
+        }
+        if let Some(files) = &hv.rootfs.files {
+            step = self.files(step, "files/99-hv", &format!("hv/{files}"))?;
+        }
+        top.folders = rootfs.folders.clone();
+        top.texts = crate::texts::root(self.project, self.target)?;
+        let mut services = Units::default();
+        for name in &hv.packages {
+            let unit = store::unit_name(&name.value);
+            services.enable.push(Located::new(unit, name.at.clone()));
+        }
+        top.units = vec![rootfs.units.clone(), hv.rootfs.units.clone(), services];
+        let step = self.on(params(step, &top), below);
+        let tar = self.add(step)?;
+        self.erofs(&format!("root/{}", self.target.flavour), tar)
+    }
+
+    pub(crate) fn image(&mut self) -> Result<Targets, Error> {
+        let defs = &self.project.defs;
+        let hv = defs.flavour(self.target.flavour)?;
+        let kernel = self.kernel()?;
+        let mut images = Vec::new();
+        let root = self.root_layers(&kernel)?;
+        let version = &self.project.version;
+        let mut layers: BTreeMap<String, Layer> = BTreeMap::new();
+        let mut push = |name: &str, tag: &str, role, config: Option<ImageConfig>, of: Vec<Layer>, service| {
+            let names = of.iter().map(|l| l.name.clone()).collect();
+            layers.extend(of.into_iter().map(|l| (l.name.clone(), l)));
+            images.push(Image {
+                name: format!("{REGISTRY}/{name}:{tag}"),
+                role,
+                config: config.unwrap_or_default(),
+                layers: names,
+                service,
+            });
+        };
+        push("root", version, Role::Root, None, root, None);
+        let services = hv.packages.iter().map(|n| (n, Role::Service));
+        for (name, role) in services.chain(hv.payload.iter().map(|n| (n, Role::Payload))) {
+            let package =
+                defs.packages.get(&name.value).ok_or_else(|| Error::NoPackage { name: name.value.clone() })?;
+            let tag = package.version.as_ref().map_or(version.as_str(), |v| v.value.as_str());
+            let service = if role == Role::Service { package.service.as_ref().map(|s| s.value.clone()) } else { None };
+            let of = self.package(package)?;
+            push(&name.value, tag, role, package.image.clone(), of, service);
+        }
+        let mut step = Step::new(self.flavoured("slot"), "slot", slot::VERSION, slot::slot)
+            .at(format!("hv/{}.yml", self.target.flavour), None);
+        for (name, layer) in layers {
+            step =
+                step.from(format!("tar/{name}"), layer.tar, "tar").from(format!("erofs/{name}"), layer.erofs, "erofs");
+        }
+        let slot = self.add(params(step, &Store { arch: self.arch(), images }))?;
+        self.disk(&kernel, slot)
+    }
+
+    pub(super) fn disk(&mut self, kernel: &StepId, slot: StepId) -> Result<Targets, Error> {
+        let defs = &self.project.defs;
+        let hv = defs.flavour(self.target.flavour)?;
+        let initramfs = self.initramfs(kernel)?;
+        let own = defs.kernel.arch.get(&self.arch()).map(|a| a.cmdline.clone()).unwrap_or_default();
+        let cmdline = [own, defs.kernel.cmdline.clone(), hv.kernel.cmdline.clone()].concat();
+        let os_release = crate::texts::os_release(self.project, self.target);
+        let boot = |name: &str| name == "systemd-boot-efi";
+        let step = Step::new(self.flavoured("uki"), "uki", firmware::UKI_VERSION, firmware::uki)
+            .from("vmlinuz", kernel.clone(), "vmlinuz")
+            .from("release", kernel.clone(), "release")
+            .from("initrd", initramfs, "initrd")
+            .from("root", slot.clone(), "root")
+            .at("kernel/kernel.yml", None);
+        let step = params(step, &Uki { arch: self.arch(), cmdline, os_release });
+        let step = self.with_debs(step, "boot", self.arch(), boot)?;
+        let uki = self.add(step)?;
+
+        let live = defs.images.get("live").ok_or_else(|| Error::NoImage { name: "live".into() })?;
+        let size = |role| live.partitions.iter().find(|p| p.role == role && !p.first_boot).map_or(Bytes(0), |p| p.size);
+        let name = format!("evek-{}", self.project.full_version(self.target));
+        let step = Step::new(self.flavoured("esp"), "esp", firmware::ESP_VERSION, firmware::esp)
+            .from("uki", uki.clone(), "uki")
+            .at("images/live.yml", None);
+        let esp = Esp { arch: self.arch(), name, size: size(defs::PartitionType::Esp) };
+        let step = self.with_debs(params(step, &esp), "boot", self.arch(), boot)?;
+        let esp = self.add(step)?;
+        let step = Step::new("config", "config", disk::CONFIG_VERSION, disk::config).at("images/live.yml", None);
+        let config = self.add(params(step, &Config { size: size(defs::PartitionType::Config) }))?;
+        Ok(Targets { slot, uki, esp, config })
+    }
+}

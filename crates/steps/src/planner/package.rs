@@ -1,0 +1,120 @@
+//! The layers of a package: Debian packages, Go programs, then its own programs and files.
+
+use super::{Layer, Planner, params};
+use crate::{
+    Error,
+    layers::Debs,
+    top::{self, Top},
+    wanted::package_set,
+};
+use defs::{Located, Package};
+use graph::Step;
+use std::collections::BTreeMap;
+
+impl Planner<'_> {
+    /// The layers of a package with those of its bases, the lowest first.
+    pub(super) fn package(&mut self, package: &Package) -> Result<Vec<Layer>, Error> {
+        let mut below = Vec::new();
+        let defs = &self.project.defs;
+        for package in defs.with_bases(package) {
+            let name = &package.name.value;
+            let file = format!("pkg/{name}/pkg.yml");
+            let mut users = (package.users.clone(), package.groups.clone());
+            if !package.debs.is_empty() {
+                let (users, groups) = std::mem::take(&mut users);
+                let debs = Debs {
+                    arch: self.arch(),
+                    drop: self.dropped(package),
+                    alternatives: package.alternatives.clone(),
+                    links: package.links.clone(),
+                    users,
+                    groups,
+                    caps: BTreeMap::new(),
+                };
+                let layer = self.debs(&package_set(name), &below, &debs, &file)?;
+                below.push(layer);
+            }
+            for program in &package.go {
+                let bin = self.go(package, program)?;
+                let path = format!("{}/{}", program.path.trim_matches('/'), program.bin);
+                let top = Top { programs: BTreeMap::from([("program/bin".into(), path)]), ..self.empty_top() };
+                let step =
+                    Step::new(self.id(&format!("go-layer/{name}/{}", program.bin)), "top", top::VERSION, top::top)
+                        .from("program/bin", bin, "bin")
+                        .at(&file, Some(program.bin.at.line));
+                let tar = self.add(params(step, &top))?;
+                let layer = self.erofs(&format!("{name}/{}", program.bin), tar)?;
+                below.push(layer);
+            }
+            if let Some(layer) = self.package_top(package, &below, users)? {
+                below.push(layer);
+            }
+        }
+        Ok(below)
+    }
+
+    /// The paths not taken for a package: its own list and those of its bases.
+    pub(super) fn dropped(&self, package: &Package) -> Vec<Located<defs::PathGlob>> {
+        self.project.defs.with_bases(package).iter().flat_map(|p| p.drop.clone()).collect()
+    }
+
+    pub(super) fn empty_top(&self) -> Top {
+        Top {
+            arch: self.arch(),
+            programs: BTreeMap::new(),
+            links: BTreeMap::new(),
+            users: BTreeMap::new(),
+            groups: BTreeMap::new(),
+            caps: BTreeMap::new(),
+            folders: Vec::new(),
+            texts: BTreeMap::new(),
+            units: Vec::new(),
+        }
+    }
+
+    /// A package's Rust programs and files; `None` when it has neither.
+    pub(super) fn package_top(
+        &mut self,
+        package: &Package,
+        below: &[Layer],
+        (users, groups): (BTreeMap<String, defs::User>, BTreeMap<String, defs::Group>),
+    ) -> Result<Option<Layer>, Error> {
+        let name = &package.name.value;
+        let mut top = Top { users, groups, caps: package.caps.clone(), ..self.empty_top() };
+        if package.debs.is_empty() {
+            top.links = package.links.clone();
+        }
+        let mut step = Step::new(self.id(&format!("top/{name}")), "top", top::VERSION, top::top);
+        step = step.at(format!("pkg/{name}/pkg.yml"), None);
+        step = self.programs_and_files(step, &mut top, package, 0)?;
+        if step.inputs.is_empty() && top.links.is_empty() && top.users.is_empty() && top.groups.is_empty() {
+            return Ok(None);
+        }
+        let step = self.on(params(step, &top), below);
+        let tar = self.add(step)?;
+        self.erofs(&format!("{name}/top"), tar).map(Some)
+    }
+
+    pub(super) fn programs_and_files(
+        &mut self,
+        mut step: Step,
+        top: &mut Top,
+        package: &Package,
+        n: usize,
+    ) -> Result<Step, Error> {
+        let name = &package.name.value;
+        if !package.rust.is_empty() {
+            let compiled = self.rust(package)?;
+            for program in &package.rust {
+                let label = format!("program/{}", program.bin);
+                let path = format!("{}/{}", program.path.trim_matches('/'), program.bin);
+                top.programs.insert(label.clone(), path);
+                step = step.from(label, compiled.clone(), program.bin.value.clone());
+            }
+        }
+        if let Some(files) = &package.files {
+            step = self.files(step, &format!("files/{n:02}-{name}"), &format!("pkg/{name}/{files}"))?;
+        }
+        Ok(step)
+    }
+}
