@@ -6,7 +6,7 @@ xtask = cargo xtask
 
 .PHONY: image live run test test-all check bench lock clean help
 image:    ; @$(xtask) image --hv $(HV) --arch $(ARCH) $(ARGS)
-live:     ; @$(xtask) image --hv $(HV) --arch $(ARCH) --only live $(ARGS)
+live:     image
 run:      ; @$(xtask) run --hv $(HV) --arch $(ARCH) $(ARGS)
 test:     ; @$(xtask) test $(ARGS)
 test-all: ; @$(xtask) test --all $(ARGS)

@@ -65,6 +65,13 @@ pub(crate) struct Target {
 pub(crate) enum Verb {
     /// Build an image into a folder of dist/
     Image(Target),
+    /// Write the images of a flavour as an OCI image layout, for skopeo, umoci and registries
+    Oci {
+        #[command(flatten)]
+        target: Target,
+        /// The folder
+        dir: PathBuf,
+    },
     /// Boot an image in QEMU, on this terminal
     Run(Run),
     /// Run the tests: unit tests, bad input, and images booted in QEMU

@@ -16,6 +16,7 @@
 //! Deliberately absent: parsing, resolving, formats and scheduling, each of which is a crate of its own.
 
 mod disk;
+mod export;
 mod firmware;
 mod go_vars;
 mod inputs;
@@ -35,6 +36,7 @@ mod upstream;
 mod vendor;
 mod wanted;
 
+pub use export::export_oci;
 pub use inputs::Inputs;
 pub use project::{Project, Target, Targets};
 pub use publish::{ImageJson, Published, publish};
@@ -166,6 +168,9 @@ pub enum Error {
         /// What the system said.
         source: io::Error,
     },
+    /// An OCI image cannot be made or written.
+    #[error(transparent)]
+    Oci(#[from] oci::Error),
     /// A disk cannot be laid out.
     #[error(transparent)]
     Disk(#[from] ::disk::Error),

@@ -4,6 +4,7 @@ use crate::failure::Failure;
 
 const HELP: &str = "\
 make image     build dist/<arch>/<version>/ with live.raw, live.qcow2, image.json
+make live      the same: a live disk is what an image is, so far
 make run       boot it in QEMU on this terminal (Ctrl-A X leaves)
 make test      unit tests, bad input, and images booted in QEMU
 make test-all  the long tests too

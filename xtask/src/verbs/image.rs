@@ -5,6 +5,7 @@ use crate::{
     failure::Failure,
     session::{Session, root},
 };
+use std::path::Path;
 use steps::Published;
 
 /// Builds and publishes an image.
@@ -29,4 +30,16 @@ pub(crate) fn image_in(session: &Session, target: &Target) -> Result<Published, 
     ));
     println!("{}", published.folder.display());
     Ok(published)
+}
+
+/// Builds and writes the images as an OCI image layout; prints their names.
+pub(crate) fn oci(common: &Common, target: &Target, dir: &Path) -> Result<(), Failure> {
+    let session = Session::open(common)?;
+    let project = session.project()?;
+    let (graph, targets) = project.plan(steps::Target { flavour: target.hv, arch: target.arch })?;
+    let built = session.build(&project, &graph, &targets.all())?;
+    for name in steps::export_oci(&session.cache, &graph, &targets, &built, dir)? {
+        println!("{name}");
+    }
+    Ok(())
 }

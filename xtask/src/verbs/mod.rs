@@ -23,6 +23,7 @@ pub(crate) fn run(cli: &Cli) -> Result<(), Failure> {
     let common = &cli.common;
     match &cli.verb {
         Verb::Image(target) => image::image(common, target).map(drop),
+        Verb::Oci { target, dir } => image::oci(common, target, dir),
         Verb::Run(run) => run::run(common, run),
         Verb::Test(test) => test::test(common, test),
         Verb::Check => check::check(),
