@@ -1,4 +1,4 @@
-//! Between a [`Tree`](crate::Tree) and folders on the builder's disk.
+//! Between a [`Tree`] and folders on the builder's disk.
 
 use crate::{Entry, Kind, Tree, TreePath};
 use std::{
