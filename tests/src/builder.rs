@@ -30,7 +30,7 @@ pub fn checkout() -> PathBuf {
 ///
 /// # Panics
 /// When it is not set: these tests are run by `cargo xtask test`.
-pub(crate) fn variable(name: &str) -> PathBuf {
+pub fn variable(name: &str) -> PathBuf {
     let value =
         env::var_os(name).unwrap_or_else(|| panic!("{name} is not set; run these tests with `cargo xtask test`"));
     PathBuf::from(value)

@@ -22,6 +22,6 @@ mod checks;
 mod services;
 
 pub use boot::{Boot, Booting, boot};
-pub use builder::{Ran, World, checkout, image};
+pub use builder::{Ran, World, checkout, image, variable};
 pub use checks::Checks;
 pub use services::all_ready;

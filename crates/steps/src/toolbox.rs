@@ -6,7 +6,7 @@ use std::{collections::BTreeMap, sync::atomic::AtomicU64, sync::atomic::Ordering
 use tree::{Entry, Tree, TreePath};
 
 /// Raised when the same packages would be unpacked differently.
-pub(crate) const VERSION: u32 = 3;
+pub(crate) const VERSION: u32 = 4;
 
 /// What base-files links at the top: everything lives below `usr`.
 const MERGED: [&str; 4] = ["bin", "lib", "lib64", "sbin"];
@@ -69,13 +69,11 @@ pub(crate) fn run(ctx: &mut Ctx<'_>) -> Result<(), StepError> {
     for (path, target) in &links {
         linked.insert(TreePath::new(path)?, Entry::symlink(target.clone()))?;
     }
-    linked.write_to(&root)?;
     for path in HOST_FILES {
-        let path = root.join(path);
-        if !path.exists() {
-            std::fs::create_dir_all(path.parent().unwrap_or(&root))?;
-            std::fs::write(path, "")?;
+        if !root.join(path).exists() {
+            linked.insert(TreePath::new(path)?, Entry::file(0o644, Vec::new()))?;
         }
     }
+    linked.write_to(&root)?;
     Ok(())
 }
