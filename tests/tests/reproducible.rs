@@ -10,7 +10,7 @@ const STEPS: [&str; 9] = [
     "erofs/base@amd64",
     "rust/init@amd64",
     "initramfs/kvm@amd64",
-    "top/root/kvm@amd64",
+    "top/rootfs/kvm@amd64",
     "slot/kvm@amd64",
     "uki/kvm@amd64",
     "esp/kvm@amd64",

@@ -137,9 +137,6 @@ pub(crate) struct Run {
 /// Which tests.
 #[derive(Debug, Args)]
 pub(crate) struct Test {
-    /// The long ones too
-    #[arg(long)]
-    pub(crate) all: bool,
     /// Only tests whose name contains this
     pub(crate) filter: Option<String>,
 }

@@ -7,7 +7,6 @@ make image     build dist/<arch>/<version>/ with live.raw, live.qcow2, image.jso
 make live      the same: a live disk is what an image is, so far
 make run       boot it in QEMU on this terminal (Ctrl-A X leaves)
 make test      unit tests, bad input, and images booted in QEMU
-make test-all  the long tests too
 make check     format, lints, docs, licences
 make bench     time what users wait for
 make lock      resolve the definitions anew and write evek.lock

@@ -35,9 +35,6 @@ pub(crate) fn test(common: &Common, args: &Test) -> Result<(), Failure> {
     if let vm::Tools::Toolbox { root, .. } = tools {
         env.push(("EVEK_TOOLBOX_QEMU", root.into_os_string()));
     }
-    if args.all {
-        env.push(("EVEK_TEST_ALL", "1".into()));
-    }
     // one machine at a time: under emulation each keeps every processor busy. `--workspace`, and not `--package`, because
     // another choice of packages has cargo compile every dependency with other features again
     let names = boot_tests()?;

@@ -96,7 +96,7 @@ impl Planner<'_> {
         let (rootfs, hv) = (&defs.rootfs, defs.flavour(self.target.flavour)?);
         let mut top = self.empty_top();
         let mut step =
-            Step::new(self.flavoured("top/root"), "top", top::VERSION, top::top).at("rootfs/rootfs.yml", None);
+            Step::new(self.flavoured("top/rootfs"), "top", top::VERSION, top::top).at("rootfs/rootfs.yml", None);
         for (n, name) in rootfs.packages.iter().chain(&hv.rootfs.packages).enumerate() {
             let package =
                 defs.packages.get(&name.value).ok_or_else(|| Error::NoPackage { name: name.value.clone() })?;
