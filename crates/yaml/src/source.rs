@@ -5,16 +5,21 @@ use serde::de::DeserializeOwned;
 use serde_saphyr::{Error as Yaml, Location, MessageFormatter as _};
 use std::{fs, path::Path};
 
-/// A definition file's text, kept so that errors found later can show its lines.
+/// A file's text, kept so that errors found later can show its lines.
 #[derive(Debug, Clone)]
-pub(crate) struct Source {
-    pub(crate) file: String,
-    pub(crate) text: String,
+pub struct Source {
+    /// The file, as errors name it.
+    pub file: String,
+    /// Its text.
+    pub text: String,
 }
 
 impl Source {
-    /// Reads a file below the root of the repository.
-    pub(crate) fn open(root: &Path, file: &str) -> Result<Self, Error> {
+    /// Reads the file that is called `file` below `root`.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn open(root: &Path, file: &str) -> Result<Self, Error> {
         let text = fs::read_to_string(root.join(file)).map_err(|e| Error {
             at: Place::file(file),
             problem: Problem::Unreadable(e.to_string()),
@@ -24,7 +29,10 @@ impl Source {
     }
 
     /// Parses the text.
-    pub(crate) fn parse<T: DeserializeOwned>(&self) -> Result<T, Error> {
+    ///
+    /// # Errors
+    /// The first thing that is no YAML or not of the type.
+    pub fn parse<T: DeserializeOwned>(&self) -> Result<T, Error> {
         let options = serde_saphyr::options! { strict_booleans: true, with_snippet: false };
         located::reading(&self.file, || serde_saphyr::from_str_with_options(&self.text, options))
             .map_err(|e| self.yaml_error(e.without_snippet()))
@@ -66,13 +74,15 @@ impl Source {
     }
 
     /// An error in this file, with the text of its line.
-    pub(crate) fn error(&self, at: Place, problem: Problem) -> Error {
+    #[must_use]
+    pub fn error(&self, at: Place, problem: Problem) -> Error {
         let line = (at.line as usize).checked_sub(1).and_then(|n| self.text.lines().nth(n));
         Error { at, problem, source: line.map(str::to_owned) }
     }
 
     /// The first place at or after line `from` where `word` stands by itself.
-    pub(crate) fn find(&self, word: &str, from: &Place) -> Place {
+    #[must_use]
+    pub fn find(&self, word: &str, from: &Place) -> Place {
         let inside_word = |c: char| c.is_alphanumeric() || c == '-' || c == '_';
         for (n, line) in self.text.lines().enumerate().skip((from.line as usize).saturating_sub(1)) {
             let alone = |&(i, _): &(usize, &str)| {
