@@ -1,10 +1,14 @@
 //! What one definition says about another, and the rules that types cannot express.
 
-use crate::{Definitions, Error, Located, Package, Place, Problem, read::Source};
+use crate::{
+    Definitions, DiskLayout, Error, Hv, ImageDef, KernelSource, Located, OptionValue, Package, PartitionType, Place,
+    Problem, deb,
+};
 use std::{
     collections::{BTreeMap, BTreeSet},
     path::Path,
 };
+use yaml::Source;
 
 /// The texts of all definition files, for the lines in errors.
 #[derive(Debug, Default)]
@@ -34,6 +38,7 @@ pub(crate) fn all(defs: &Definitions, sources: &Sources) -> Vec<Error> {
         check.package(folder, package);
     }
     for hv in defs.flavours.values() {
+        check.must_fit(hv);
         for name in &hv.packages {
             let Some(package) = check.known_package(name) else { continue };
             if package.service.is_none() {
@@ -42,7 +47,6 @@ pub(crate) fn all(defs: &Definitions, sources: &Sources) -> Vec<Error> {
         }
         check.known_packages(&hv.payload);
         check.known_packages(&hv.rootfs.packages);
-        check.deb_names(&hv.rootfs.debs);
         check.folder("hv", hv.rootfs.files.as_ref());
         for name in &hv.packages {
             check.comes_along(name, &hv.packages);
@@ -53,26 +57,19 @@ pub(crate) fn all(defs: &Definitions, sources: &Sources) -> Vec<Error> {
     }
     check.base(defs.rootfs.base.as_ref(), "");
     check.known_packages(&defs.rootfs.packages);
-    check.deb_names(&defs.rootfs.debs);
     check.folder("rootfs", defs.rootfs.files.as_ref());
-    check.deb_names(&defs.kernel.firmware);
-    check.deb_names(&defs.kernel.boot);
-    defs.kernel.arch.values().for_each(|arch| check.deb_names(&arch.debs));
-    for image in defs.images.values() {
-        let (mut numbers, mut labels) = (BTreeSet::new(), BTreeSet::new());
-        for partition in &image.partitions {
-            if partition.number.value == 0 || !numbers.insert(partition.number.value) {
-                check.rule(&partition.number.at, format!("partition number {} is 0 or taken", partition.number));
-            }
-            if !labels.insert(&partition.label.value) {
-                check.rule(&partition.label.at, format!("two partitions are labelled `{}`", partition.label));
-            }
-        }
-    }
+    check.kernel();
+    defs.layouts.values().for_each(|layout| check.layout(layout));
+    defs.images.values().for_each(|image| check.image(image));
     check.deb_names(&defs.toolbox.backports);
     for set in defs.toolbox.sets.values() {
-        check.deb_names(&set.debs);
         check.deb_names(&set.backports);
+    }
+    // with a wrong name among the packages, budgets would be missed or refused that are right
+    if check.errors.is_empty() {
+        for (flavour, hv) in &defs.flavours {
+            check.budgets(&format!("hv/{flavour}.yml"), hv);
+        }
     }
     check.errors
 }
@@ -97,10 +94,20 @@ impl<'a> Check<'a> {
             self.rule(&package.name.at, text.to_owned());
         }
         self.base(package.base.as_ref(), &package.name);
-        self.deb_names(&package.debs);
         self.folder(&format!("pkg/{folder}"), package.files.as_ref());
         for go in &package.go {
             self.folder(&format!("pkg/{folder}"), Some(&go.dir));
+        }
+        for other in package.rust.iter().filter_map(|program| program.package.as_ref()) {
+            self.known_package(other);
+        }
+        if let Some(initramfs) = package.initramfs.as_ref().filter(|_| package.rust.is_empty()) {
+            self.rule(&initramfs.at, "an initramfs needs a program to begin with, in `rust`".to_owned());
+        }
+        if let Some(guest) = &package.guest
+            && self.known_package(guest).is_some_and(|other| other.initramfs.is_none())
+        {
+            self.rule(&guest.at, format!("{guest} cannot be a guest: pkg/{guest}/pkg.yml has no `initramfs:`"));
         }
         if let Some(service) = &package.service {
             if service.exec.is_empty() {
@@ -163,16 +170,111 @@ impl<'a> Check<'a> {
         }
     }
 
+    fn layout(&mut self, layout: &DiskLayout) {
+        let mut numbers = BTreeSet::new();
+        for partition in &layout.partitions {
+            if partition.number.value == 0 || !numbers.insert(partition.number.value) {
+                self.rule(&partition.number.at, format!("partition number {} is 0 or taken", partition.number));
+            }
+            if !is_guid(&partition.guid) {
+                let text = format!("`{}` is not a GUID such as 5dfbf5f4-2848-4bac-aa5e-0d9a20b745a6", partition.guid);
+                self.rule(&partition.guid.at, text);
+            }
+        }
+    }
+
+    /// An image names partitions by their labels, which one layout must not use twice then.
+    fn image(&mut self, image: &ImageDef) {
+        let Some(layout) = self.defs.layouts.get(&image.layout.value) else {
+            let known = self.defs.layouts.keys().cloned().collect();
+            let problem = Problem::UnknownName { what: "layout", name: image.layout.value.clone(), known };
+            return self.errors.push(self.sources.error(&image.layout.at, problem));
+        };
+        let mut labels = BTreeSet::new();
+        for partition in &layout.partitions {
+            if !labels.insert(&partition.label.value) {
+                self.rule(&partition.label.at, format!("two partitions are labelled `{}`", partition.label));
+            }
+        }
+        let content = image.content.iter().map(|(label, content)| (label, self.sources.find(label, &content.at)));
+        let named: Vec<_> =
+            content.chain(image.first_boot.iter().map(|label| (&label.value, label.at.clone()))).collect();
+        for (label, at) in named {
+            if !labels.contains(label) {
+                let known = labels.iter().map(|l| (*l).clone()).collect();
+                let problem = Problem::UnknownName { what: "partition", name: label.clone(), known };
+                self.errors.push(self.sources.error(&at, problem));
+            }
+        }
+    }
+
+    fn must_fit(&mut self, hv: &Hv) {
+        for (role, name) in &hv.must_fit {
+            if !self.defs.layouts.contains_key(&name.value) {
+                let known = self.defs.layouts.keys().cloned().collect();
+                let problem = Problem::UnknownName { what: "layout", name: name.value.clone(), known };
+                self.errors.push(self.sources.error(&name.at, problem));
+            }
+            if *role == PartitionType::Persist {
+                self.rule(&name.at, "no image is written into a partition of type persist".to_owned());
+            }
+        }
+    }
+
+    /// There is a budget for each measured part, and none for anything else.
+    fn budgets(&mut self, file: &str, hv: &Hv) {
+        let parts = self.defs.measured(hv);
+        let at = self.sources.find("budgets", &Place { line: 1, ..Place::file(file) });
+        for (name, limit) in hv.budgets.iter().filter(|(name, _)| !parts.contains(*name)) {
+            // on its own line, or on that of its limit
+            let at = self.sources.find(name, &Place { line: limit.at.line, column: 0, file: limit.at.file.clone() });
+            let problem = Problem::UnknownName {
+                what: "part to have a budget",
+                name: name.clone(),
+                known: parts.iter().cloned().collect(),
+            };
+            self.errors.push(self.sources.error(&at, problem));
+        }
+        let missing: Vec<&str> = parts.iter().filter(|p| !hv.budgets.contains_key(*p)).map(String::as_str).collect();
+        if !missing.is_empty() {
+            self.rule(&at, format!("each part has a budget, and there is none for {}", missing.join(", ")));
+        }
+    }
+
     fn deb_names(&mut self, names: &[Located<String>]) {
         for name in names {
-            // Debian Policy §5.6.1, with an optional `:arch`
-            let (package, arch) = name.split_once(':').unwrap_or((name, "all"));
-            let ok = package.len() >= 2
-                && package.starts_with(|c: char| c.is_ascii_lowercase() || c.is_ascii_digit())
-                && package.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || "+-.".contains(c))
-                && is_name(arch);
-            if !ok {
+            if !deb::is_name(name) {
                 self.rule(&name.at, format!("`{name}` is not the name of a Debian package"));
+            }
+        }
+    }
+
+    fn kernel(&mut self) {
+        let kernel = &self.defs.kernel;
+        for arch in kernel.arch.values() {
+            self.fragments(&arch.fragments);
+        }
+        if let Some(build) = &kernel.build {
+            self.fragments(&build.fragments);
+        } else if kernel.source == KernelSource::Build {
+            let at = self.sources.find("source", &Place::file("kernel/kernel.yml"));
+            self.rule(&at, "a kernel that is built needs `build:` to say how".to_owned());
+        }
+        for option in self.defs.lint.needs.iter().flat_map(|n| &n.options) {
+            if option.name.starts_with("CONFIG_") {
+                self.rule(&option.name.at, format!("`{}` is written without `CONFIG_` here", option.name));
+            }
+            if option.is.contains(&OptionValue::M) != option.module.is_some() {
+                let text = format!("{}: `module` names what `m` makes, and only where `is` allows `m`", option.name);
+                self.rule(&option.name.at, text);
+            }
+        }
+    }
+
+    fn fragments(&mut self, names: &[Located<String>]) {
+        for name in names {
+            if !self.defs.root.join("kernel").join(&name.value).is_file() {
+                self.rule(&name.at, format!("there is no file kernel/{name}"));
             }
         }
     }
@@ -184,6 +286,13 @@ impl<'a> Check<'a> {
             self.rule(&name.at, format!("there is no folder {}", folder.display()));
         }
     }
+}
+
+/// Whether a text is a GUID (RFC 9562 §4).
+fn is_guid(text: &str) -> bool {
+    let parts: Vec<&str> = text.split('-').collect();
+    parts.iter().map(|p| p.len()).eq([8, 4, 4, 4, 12])
+        && parts.iter().all(|part| part.chars().all(|c| c.is_ascii_hexdigit()))
 }
 
 fn is_name(name: &str) -> bool {

@@ -1,8 +1,8 @@
-use crate::{Located, Units};
+use crate::{Deb, Located, PartitionType, PathGlob, Units};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
-use types::Bytes;
+use types::{Arch, Bytes};
 
 /// `hv/<flavour>.yml`: what one hypervisor flavour adds to the base.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -22,13 +22,44 @@ pub struct Hv {
     /// What is added for the kernel.
     #[serde(default)]
     pub kernel: HvKernel,
+    /// Boots by the Xen hypervisor, with this system as its first domain.
+    #[serde(default)]
+    pub xen: Option<Xen>,
     /// Kernel settings: name → value.
     #[serde(default)]
     pub sysctl: BTreeMap<String, String>,
-    /// Largest allowed sizes: name of an artefact (`root`, `store`, `uki`, or a package) → size.
+    /// Largest allowed sizes, on every architecture: what → bytes in the image, compressed as they are there. There is one for
+    /// `store` (all that is written into a slot), `root` (the root image's own layers), `uki`, `esp`, and for each package of
+    /// the flavour, its bases included.
     #[serde(default)]
     #[schemars(with = "BTreeMap<String, crate::schema::SizeText>")]
-    pub budgets: BTreeMap<String, Bytes>,
+    pub budgets: BTreeMap<String, Located<Bytes>>,
+    /// Layouts of devices that an update must still be installed on: partition type → file of `layouts/`.
+    #[serde(default)]
+    pub must_fit: BTreeMap<PartitionType, Located<String>>,
+}
+
+/// The Xen hypervisor and what it is told.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Xen {
+    /// What depends on the architecture.
+    #[schemars(with = "BTreeMap<crate::schema::ArchName, XenArch>")]
+    pub arch: BTreeMap<Arch, XenArch>,
+    /// Arguments of the hypervisor on every architecture.
+    #[serde(default)]
+    pub cmdline: Vec<String>,
+}
+
+/// The hypervisor of one architecture.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct XenArch {
+    /// Debian packages with the hypervisor as EFI program.
+    pub debs: Vec<Located<Deb>>,
+    /// Further arguments, such as the serial console's name.
+    #[serde(default)]
+    pub cmdline: Vec<String>,
 }
 
 /// What a flavour adds to the root image.
@@ -37,13 +68,20 @@ pub struct Hv {
 pub struct HvRootfs {
     /// Further Debian packages.
     #[serde(default)]
-    pub debs: Vec<Located<String>>,
+    pub debs: Vec<Located<Deb>>,
+    /// Debian packages that are left out although something depends on them, here and in everything on top: name → reason.
+    #[serde(default)]
+    pub without: BTreeMap<String, Located<String>>,
     /// Debian alternatives: path of the common name → path of the program that takes the role.
     #[serde(default)]
     pub alternatives: BTreeMap<String, Located<String>>,
     /// Further packages of `pkg/` whose programs and files go into the root image itself.
     #[serde(default)]
     pub packages: Vec<Located<String>>,
+    /// Files for other processors, such as firmware of guests: whose programs they are is not checked. Firmware of devices,
+    /// `usr/lib/firmware/**`, never is.
+    #[serde(default)]
+    pub foreign: Vec<Located<PathGlob>>,
     /// Further units.
     #[serde(default)]
     pub units: Units,

@@ -1,6 +1,7 @@
-use crate::Located;
+use crate::{DiskLayout, LayoutPartition, Located};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use types::Bytes;
 
 /// `images/<name>.yml`: what a disk image is made of.
@@ -9,8 +10,14 @@ use types::Bytes;
 pub struct ImageDef {
     /// One line for people.
     pub summary: String,
-    /// The partitions in the order they have on the disk.
-    pub partitions: Vec<Partition>,
+    /// The layout of its partitions: a file of `layouts/`.
+    pub layout: Located<String>,
+    /// What is written into partitions, by label; nothing into the others.
+    #[serde(default)]
+    pub content: BTreeMap<String, Located<PartitionContent>>,
+    /// Labels of partitions that are not in the image: the device makes them at its first boot, so that the image stays small.
+    #[serde(default)]
+    pub first_boot: Vec<Located<String>>,
     /// The forms that the disk image is written in.
     pub formats: Vec<Format>,
     /// Size of the whole disk; as large as its partitions need where absent.
@@ -19,28 +26,40 @@ pub struct ImageDef {
     pub size: Option<Bytes>,
 }
 
-/// One partition of a disk image.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
+/// One partition of a disk image: what its layout and its definition say of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Partition {
     /// Its number in the partition table, from 1.
-    pub number: Located<u32>,
+    pub number: u32,
     /// Its label in the partition table.
-    pub label: Located<String>,
+    pub label: String,
     /// What it is for, which decides its type GUID.
-    #[serde(rename = "type")]
     pub role: PartitionType,
-    /// Its size, such as `512MiB`.
-    #[schemars(with = "crate::schema::SizeText")]
+    /// Its size.
     pub size: Bytes,
     /// What is written into it.
     pub content: PartitionContent,
-    /// Not in the image: the device makes it at its first boot, so that the image stays small.
-    #[serde(default)]
+    /// Not in the image: the device makes it at its first boot.
     pub first_boot: bool,
     /// Takes the rest of the device's disk; `size` is the least then.
-    #[serde(default)]
     pub grow: bool,
+}
+
+impl ImageDef {
+    /// The partitions of the image, in the order they have on the disk.
+    #[must_use]
+    pub fn partitions(&self, layout: &DiskLayout) -> Vec<Partition> {
+        let partition = |p: &LayoutPartition| Partition {
+            number: p.number.value,
+            label: p.label.value.clone(),
+            role: p.role,
+            size: p.size,
+            content: self.content.get(&p.label.value).map_or(PartitionContent::Empty, |content| content.value),
+            first_boot: self.first_boot.contains(&p.label),
+            grow: p.grow,
+        };
+        layout.partitions.iter().map(partition).collect()
+    }
 }
 
 /// What a partition is for.
@@ -55,6 +74,19 @@ pub enum PartitionType {
     Config,
     /// The device's state, the only writable file system.
     Persist,
+}
+
+impl PartitionType {
+    /// The word in definitions.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Esp => "esp",
+            Self::Slot => "slot",
+            Self::Config => "config",
+            Self::Persist => "persist",
+        }
+    }
 }
 
 /// What is written into a partition.

@@ -2,7 +2,8 @@
 //!
 //! ```text
 //! pkg/<name>/pkg.yml ─► Package     rootfs/rootfs.yml ─► Rootfs     kernel/kernel.yml ─► Kernel
-//! hv/<flavour>.yml   ─► Hv          images/<name>.yml ─► ImageDef   xtask/toolbox.yml ─► Toolbox
+//! hv/<flavour>.yml   ─► Hv          images/<name>.yml ─► ImageDef   kernel/lint.yml   ─► Lint
+//! layouts/<name>.yml ─► DiskLayout  xtask/toolbox.yml ─► Toolbox
 //!                                      │
 //!                       Definitions::read(root): all of them, checked against each other
 //! ```
@@ -14,43 +15,47 @@
 
 mod accounts;
 mod check;
-mod error;
+mod deb;
 mod glob;
 mod hv;
 mod image;
-mod located;
+mod kernel;
+mod layout;
 mod package;
-mod read;
 mod reference;
 mod schema;
 mod system;
 mod toolbox;
 
 pub use accounts::{Group, User};
-pub use error::{Error, Problem};
+pub use deb::{BadDeb, Deb};
 pub use glob::{BadGlob, PathGlob};
-pub use hv::{Hv, HvKernel, HvRootfs};
+pub use hv::{Hv, HvKernel, HvRootfs, Xen, XenArch};
 pub use image::{Format, ImageDef, Partition, PartitionContent, PartitionType};
-pub use located::{Located, Place};
-pub use package::{GoProgram, ImageConfig, Package, Program};
+pub use kernel::{
+    ConfigBase, Kernel, KernelArch, KernelBuild, KernelSource, Lint, Modules, NeededOption, Needs, OptionValue,
+};
+pub use layout::{DiskLayout, EveVersion, FlavourName, LayoutPartition};
+pub use package::{GoProgram, GuestInitramfs, ImageConfig, Package, Program};
 pub use reference::reference;
 pub use schema::{DefKind, schema};
-pub use system::{Kernel, KernelArch, Modules, Rootfs, Units};
+pub use system::{Rootfs, Units};
 pub use toolbox::{ToolSet, Toolbox};
+pub use yaml::{Error, Located, Place, Problem};
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests;
 
 use check::Sources;
-use read::Source;
 use serde::de::DeserializeOwned;
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fs,
     path::{Path, PathBuf},
 };
 use types::Flavour;
+use yaml::Source;
 
 /// Every definition of a repository, checked against each other.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -63,8 +68,12 @@ pub struct Definitions {
     pub rootfs: Rootfs,
     /// The kernel.
     pub kernel: Kernel,
+    /// What of the kernel's options is needed, and by whom.
+    pub lint: Lint,
     /// Disk images by name.
     pub images: BTreeMap<String, ImageDef>,
+    /// Layouts of disks by name.
+    pub layouts: BTreeMap<String, DiskLayout>,
     /// The flavours that this repository has a definition of.
     pub flavours: BTreeMap<Flavour, Hv>,
     /// The build tools.
@@ -98,12 +107,21 @@ impl Definitions {
             |name| name.ends_with(".yml").then(|| format!("images/{name}")),
             |name, _| Ok(name.trim_end_matches(".yml").to_owned()),
         );
+        let layouts = reader.folder(
+            "layouts",
+            |name| name.ends_with(".yml").then(|| format!("layouts/{name}")),
+            |name, _| Ok(name.trim_end_matches(".yml").to_owned()),
+        );
         let rootfs = reader.file("rootfs/rootfs.yml");
         let kernel = reader.file("kernel/kernel.yml");
+        let lint = reader.file("kernel/lint.yml");
         let toolbox = reader.file("xtask/toolbox.yml");
         let Reader { sources, mut errors, .. } = reader;
-        let (Some(rootfs), Some(kernel), Some(toolbox)) = (rootfs, kernel, toolbox) else { return Err(errors) };
-        let mut all = Self { root: root.to_owned(), packages, rootfs, kernel, images, flavours, toolbox };
+        let (Some(rootfs), Some(kernel), Some(lint), Some(toolbox)) = (rootfs, kernel, lint, toolbox) else {
+            return Err(errors);
+        };
+        let mut all =
+            Self { root: root.to_owned(), packages, rootfs, kernel, lint, images, layouts, flavours, toolbox };
         all.default_folders();
         // with a file missing from the picture, cross references would be reported that are fine
         if errors.is_empty() {
@@ -123,6 +141,12 @@ impl Definitions {
         })
     }
 
+    /// The partitions of a disk image.
+    #[must_use]
+    pub fn partitions(&self, image: &ImageDef) -> Vec<Partition> {
+        self.layouts.get(&image.layout.value).map(|layout| image.partitions(layout)).unwrap_or_default()
+    }
+
     /// The folder of a package.
     #[must_use]
     pub fn package_dir(&self, package: &Package) -> PathBuf {
@@ -138,6 +162,15 @@ impl Definitions {
         }
         chain.reverse();
         chain
+    }
+
+    /// The parts of a flavour's image that have a budget each.
+    #[must_use]
+    pub fn measured(&self, hv: &Hv) -> BTreeSet<String> {
+        let packages = hv.packages.iter().chain(&hv.payload).chain(&self.rootfs.base);
+        let packages = packages.filter_map(|name| self.packages.get(&name.value));
+        let with_bases = packages.flat_map(|package| self.with_bases(package)).map(|p| p.name.value.clone());
+        with_bases.chain(["store", "root", "uki", "esp"].map(str::to_owned)).collect()
     }
 
     /// `files:` is the folder `files` where there is one and nothing else is said.

@@ -1,4 +1,4 @@
-use crate::{Group, Located, PathGlob, User};
+use crate::{Deb, Group, Located, PathGlob, User};
 use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize, de};
 use std::{collections::BTreeMap, fmt};
@@ -16,9 +16,12 @@ pub struct Package {
     /// The package whose layers come first in the image, shared with all others on the same base.
     #[serde(default)]
     pub base: Option<Located<String>>,
-    /// Debian packages by name, without version; what they depend on comes with them.
+    /// Debian packages by name, without version, such as `curl` or `qemu-system-x86 [amd64]`; what they depend on comes with them.
     #[serde(default)]
-    pub debs: Vec<Located<String>>,
+    pub debs: Vec<Located<Deb>>,
+    /// Debian packages that are left out although something depends on them, here and in everything on top: name → reason.
+    #[serde(default)]
+    pub without: BTreeMap<String, Located<String>>,
     /// Binaries of the Rust crate in this folder: a name, or a name with a place.
     #[serde(default)]
     pub rust: Vec<Program>,
@@ -43,6 +46,10 @@ pub struct Package {
     /// Paths that are not taken from the Debian packages, such as `usr/share/doc/**`.
     #[serde(default)]
     pub drop: Vec<Located<PathGlob>>,
+    /// Files for other processors, such as firmware of guests: whose programs they are is not checked. Firmware of devices,
+    /// `usr/lib/firmware/**`, never is.
+    #[serde(default)]
+    pub foreign: Vec<Located<PathGlob>>,
     /// File capabilities: path → as setcap writes them, such as `cap_net_raw+ep`.
     #[serde(default)]
     pub caps: BTreeMap<String, Located<String>>,
@@ -55,10 +62,29 @@ pub struct Package {
     /// How the device runs it; absent where it runs by no unit of its own.
     #[serde(default)]
     pub service: Option<Located<ServiceSpec>>,
+    /// Makes its first program the first of an initramfs with these modules; see `guest`.
+    #[serde(default)]
+    pub initramfs: Option<Located<GuestInitramfs>>,
+    /// Name of a package with `initramfs`, for a package that runs virtual machines: this build's kernel and that initramfs
+    /// are put into its image as `/usr/share/guest/vmlinuz` and `/usr/share/guest/initrd`.
+    #[serde(default)]
+    pub guest: Option<Located<String>>,
     /// Architectures it exists for; all where absent.
     #[serde(default)]
     #[schemars(with = "Option<Vec<crate::schema::ArchName>>")]
     pub arch: Option<Vec<Arch>>,
+}
+
+/// The modules of a guest's initramfs.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct GuestInitramfs {
+    /// Modules that are loaded, by name, in this order; what they need comes with them.
+    pub modules: Vec<Located<String>>,
+    /// Further modules of one architecture.
+    #[serde(default)]
+    #[schemars(with = "BTreeMap<crate::schema::ArchName, Vec<String>>")]
+    pub arch: BTreeMap<Arch, Vec<Located<String>>>,
 }
 
 /// Where programs go unless a definition says otherwise.
@@ -74,6 +100,9 @@ pub struct Program {
     /// Folder of the image that it is put in.
     #[schemars(default = "usr_bin")]
     pub path: String,
+    /// The package whose crate it belongs to, where that is another one.
+    #[schemars(default)]
+    pub package: Option<Located<String>>,
 }
 
 impl<'de> Deserialize<'de> for Program {
@@ -84,29 +113,36 @@ impl<'de> Deserialize<'de> for Program {
             bin: Located<String>,
             #[serde(default = "usr_bin")]
             path: String,
+            #[serde(default)]
+            package: Option<Located<String>>,
+        }
+        enum Choice {
+            Name(String),
+            Long(Long),
         }
         struct Either;
         impl<'de> de::Visitor<'de> for Either {
-            type Value = (Option<Located<String>>, String, String);
+            type Value = Choice;
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("the name of a binary, or {bin: name, path: folder}")
+                f.write_str("the name of a binary, or {bin: name, path: folder, package: name}")
             }
-            fn visit_str<E: de::Error>(self, name: &str) -> Result<Self::Value, E> {
-                Ok((None, name.to_owned(), usr_bin()))
+            fn visit_str<E: de::Error>(self, name: &str) -> Result<Choice, E> {
+                Ok(Choice::Name(name.to_owned()))
             }
-            fn visit_map<A: de::MapAccess<'de>>(self, map: A) -> Result<Self::Value, A::Error> {
-                let long = Long::deserialize(de::value::MapAccessDeserializer::new(map))?;
-                Ok((Some(long.bin), String::new(), long.path))
+            fn visit_map<A: de::MapAccess<'de>>(self, map: A) -> Result<Choice, A::Error> {
+                Long::deserialize(de::value::MapAccessDeserializer::new(map)).map(Choice::Long)
             }
         }
-        struct Choice(<Either as de::Visitor<'static>>::Value);
         impl<'de> Deserialize<'de> for Choice {
             fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
-                d.deserialize_any(Either).map(Self)
+                d.deserialize_any(Either)
             }
         }
-        let Located { value: Choice((bin, short, path)), at } = Located::<Choice>::deserialize(d)?;
-        Ok(Self { bin: bin.unwrap_or_else(|| Located::new(short, at)), path })
+        let Located { value, at } = Located::<Choice>::deserialize(d)?;
+        Ok(match value {
+            Choice::Name(name) => Self { bin: Located::new(name, at), path: usr_bin(), package: None },
+            Choice::Long(Long { bin, path, package }) => Self { bin, path, package },
+        })
     }
 }
 

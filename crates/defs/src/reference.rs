@@ -8,7 +8,7 @@ use std::fmt::Write as _;
 #[must_use]
 pub fn reference() -> String {
     let mut out = String::from(
-        "# Reference of the definitions\n\nMade from the types in `crates/defs`; do not edit. Fields in **bold** must be there.\n",
+        "# Reference of the definitions\n\nMade from the types in `crates/defs` and `crates/app`; do not edit. Fields in **bold** must be there.\n",
     );
     for kind in DefKind::ALL {
         let schema = schema(kind);
@@ -31,10 +31,19 @@ fn section(out: &mut String, level: &str, name: &str, schema: &Value) {
     if !choices.is_empty() {
         let _ = write!(out, "\n| choice | meaning |\n|---|---|\n");
         for choice in choices {
-            let word = choice.get("const").and_then(Value::as_str).unwrap_or_default();
-            let _ = writeln!(out, "| `{word}` | {} |", text(choice, "description"));
+            let _ = writeln!(out, "| {} | {} |", choice_name(choice), text(choice, "description"));
         }
     }
+}
+
+/// A word, or a word with what it carries.
+fn choice_name(choice: &Value) -> String {
+    let word = choice.get("const").and_then(Value::as_str).map(|word| format!("`{word}`"));
+    let carrying = || {
+        let (name, value) = choice.get("properties").and_then(Value::as_object)?.iter().next()?;
+        Some(format!("`{name}:` {}", type_name(value)))
+    };
+    word.or_else(carrying).unwrap_or_default()
 }
 
 fn row(out: &mut String, schema: &Value, field: &str, value: &Value) {

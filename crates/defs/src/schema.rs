@@ -1,6 +1,6 @@
 //! JSON Schemas of the definitions, for editors.
 
-use crate::{Hv, ImageDef, Kernel, Package, Rootfs, Toolbox};
+use crate::{DiskLayout, Hv, ImageDef, Kernel, Lint, Package, Rootfs, Toolbox};
 use schemars::{JsonSchema, generate::SchemaSettings};
 
 /// A kind of definition file.
@@ -12,17 +12,33 @@ pub enum DefKind {
     Rootfs,
     /// `kernel/kernel.yml`
     Kernel,
+    /// `kernel/lint.yml`
+    Lint,
     /// `hv/<flavour>.yml`
     Hv,
     /// `images/<name>.yml`
     Image,
+    /// `layouts/<name>.yml`
+    Layout,
     /// `xtask/toolbox.yml`
     Toolbox,
+    /// `apps/<name>.yml` on a device
+    App,
 }
 
 impl DefKind {
     /// Every kind, in the order of the reference.
-    pub const ALL: [Self; 6] = [Self::Package, Self::Rootfs, Self::Kernel, Self::Hv, Self::Image, Self::Toolbox];
+    pub const ALL: [Self; 9] = [
+        Self::Package,
+        Self::Rootfs,
+        Self::Kernel,
+        Self::Lint,
+        Self::Hv,
+        Self::Image,
+        Self::Layout,
+        Self::Toolbox,
+        Self::App,
+    ];
 
     /// Its name, which is the schema's file name too.
     #[must_use]
@@ -31,9 +47,12 @@ impl DefKind {
             Self::Package => "pkg",
             Self::Rootfs => "rootfs",
             Self::Kernel => "kernel",
+            Self::Lint => "lint",
             Self::Hv => "hv",
             Self::Image => "image",
+            Self::Layout => "layout",
             Self::Toolbox => "toolbox",
+            Self::App => "app",
         }
     }
 }
@@ -45,6 +64,16 @@ impl DefKind {
 pub(crate) enum ArchName {
     Amd64,
     Arm64,
+}
+
+/// `kvm`, `xen` or `kubevirt`.
+#[derive(JsonSchema)]
+#[schemars(rename_all = "lowercase")]
+#[expect(dead_code, reason = "only its schema is used, in place of types::Flavour, which the device shares")]
+pub(crate) enum FlavourName {
+    Kvm,
+    Xen,
+    Kubevirt,
 }
 
 /// A size such as `512MiB`, or a number of bytes.
@@ -64,9 +93,12 @@ pub fn schema(kind: DefKind) -> serde_json::Value {
         DefKind::Package => generator.into_root_schema_for::<Package>(),
         DefKind::Rootfs => generator.into_root_schema_for::<Rootfs>(),
         DefKind::Kernel => generator.into_root_schema_for::<Kernel>(),
+        DefKind::Lint => generator.into_root_schema_for::<Lint>(),
         DefKind::Hv => generator.into_root_schema_for::<Hv>(),
         DefKind::Image => generator.into_root_schema_for::<ImageDef>(),
+        DefKind::Layout => generator.into_root_schema_for::<DiskLayout>(),
         DefKind::Toolbox => generator.into_root_schema_for::<Toolbox>(),
+        DefKind::App => generator.into_root_schema_for::<app::App>(),
     };
     schema.to_value()
 }

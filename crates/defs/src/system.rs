@@ -1,8 +1,7 @@
-use crate::{Group, Located, PathGlob, User};
+use crate::{Deb, Group, Located, PathGlob, User};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
-use types::Arch;
 
 /// `rootfs/rootfs.yml`: the base operating system, which every flavour has.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -15,7 +14,10 @@ pub struct Rootfs {
     pub base: Option<Located<String>>,
     /// Debian packages by name; what they depend on comes with them.
     #[serde(default)]
-    pub debs: Vec<Located<String>>,
+    pub debs: Vec<Located<Deb>>,
+    /// Debian packages that are left out although something depends on them, here and in everything on top: name → reason.
+    #[serde(default)]
+    pub without: BTreeMap<String, Located<String>>,
     /// Packages of `pkg/` whose programs and files go into the root image itself.
     #[serde(default)]
     pub packages: Vec<Located<String>>,
@@ -37,6 +39,10 @@ pub struct Rootfs {
     /// Paths that are not taken from the Debian packages, such as `usr/share/doc/**`.
     #[serde(default)]
     pub drop: Vec<Located<PathGlob>>,
+    /// Files for other processors, such as firmware of guests: whose programs they are is not checked. Firmware of devices,
+    /// `usr/lib/firmware/**`, never is.
+    #[serde(default)]
+    pub foreign: Vec<Located<PathGlob>>,
     /// File capabilities: path → as setcap writes them, such as `cap_net_raw+ep`.
     #[serde(default)]
     pub caps: BTreeMap<String, Located<String>>,
@@ -67,53 +73,4 @@ pub struct Units {
     /// The target that the machine boots to.
     #[serde(default)]
     pub default: Option<Located<String>>,
-}
-
-/// `kernel/kernel.yml`: which kernel, with which arguments and modules.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct Kernel {
-    /// One line for people.
-    pub summary: String,
-    /// What depends on the architecture.
-    #[schemars(with = "BTreeMap<crate::schema::ArchName, KernelArch>")]
-    pub arch: BTreeMap<Arch, KernelArch>,
-    /// Arguments of the kernel on every architecture.
-    #[serde(default)]
-    pub cmdline: Vec<String>,
-    /// Modules that the first stage loads, by name; what they need comes with them.
-    #[serde(default)]
-    pub initramfs: Vec<Located<String>>,
-    /// What of the module tree goes into the root image.
-    #[serde(default)]
-    pub modules: Modules,
-    /// Debian packages with firmware files.
-    #[serde(default)]
-    pub firmware: Vec<Located<String>>,
-    /// Debian packages with the boot loader and the EFI stub of kernel images.
-    #[serde(default)]
-    pub boot: Vec<Located<String>>,
-}
-
-/// The kernel of one architecture.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct KernelArch {
-    /// Debian packages with the kernel and its modules.
-    pub debs: Vec<Located<String>>,
-    /// Further arguments, such as the serial console's name.
-    #[serde(default)]
-    pub cmdline: Vec<String>,
-    /// Further modules that the first stage loads.
-    #[serde(default)]
-    pub initramfs: Vec<Located<String>>,
-}
-
-/// What of the kernel's module tree is kept.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct Modules {
-    /// Paths left out, below `usr/lib/modules/<release>/kernel/`, such as `sound/**`.
-    #[serde(default)]
-    pub drop: Vec<Located<PathGlob>>,
 }

@@ -1,4 +1,4 @@
-use crate::Located;
+use crate::{Deb, Located};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -18,8 +18,11 @@ pub struct Toolbox {
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ToolSet {
-    /// Debian packages by name; what they depend on comes with them.
-    pub debs: Vec<Located<String>>,
+    /// Debian packages by name; what they depend on comes with them. A restriction such as `[amd64]` is about the host.
+    pub debs: Vec<Located<Deb>>,
+    /// Debian packages that are left out although something depends on them, here and in everything on top: name → reason.
+    #[serde(default)]
+    pub without: BTreeMap<String, Located<String>>,
     /// Symbolic links that a package script would have made: path → target, such as `/usr/bin/cc: gcc`.
     #[serde(default)]
     pub links: BTreeMap<String, Located<String>>,
