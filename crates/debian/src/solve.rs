@@ -8,7 +8,7 @@ use crate::{
     provider::Provider,
     relation::{self, Alternatives, BadRelation, Relation},
 };
-use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 use types::Arch;
 
 /// What is asked for.
@@ -22,6 +22,9 @@ pub struct Problem {
     pub backports: Vec<String>,
     /// Packages that are there already, by [`Package::id`]; they keep their version and are in the answer.
     pub pinned: Vec<String>,
+    /// Names that are left out although packages depend on them: a dependency that one of them would satisfy counts as
+    /// satisfied.
+    pub without: Vec<String>,
 }
 
 /// Why a package is in the answer.
@@ -42,6 +45,16 @@ pub struct Chosen<'u, 'a> {
     pub package: &'u Package<'a>,
     /// Why it is here: the first reason met on a walk from the roots, breadth first.
     pub why: Why,
+}
+
+/// An answer.
+#[derive(Debug)]
+pub struct Solution<'u, 'a> {
+    /// The packages, by name and architecture.
+    pub chosen: Vec<Chosen<'u, 'a>>,
+    /// The names left out that something here depends on, each with the first that does, `name:arch`; what is pinned does not
+    /// count.
+    pub left_out: BTreeMap<String, String>,
 }
 
 /// Why there is no answer.
@@ -73,6 +86,14 @@ pub enum Unsolved {
         /// The relation.
         source: BadRelation,
     },
+    /// A name is left out that is asked for, or pinned.
+    #[error("`{name}` is to be left out, and is {}", if *pinned { "in the base set: leave it out there" } else { "asked for by name" })]
+    Contradiction {
+        /// The name.
+        name: String,
+        /// Whether it is pinned.
+        pinned: bool,
+    },
     /// The wishes exclude each other.
     #[error("these packages cannot be had together:\n{tree}")]
     Conflict {
@@ -89,20 +110,18 @@ fn suggest(near: &[String]) -> String {
 }
 
 /// Finds the packages that satisfy a problem: newest versions, dependencies and pre-dependencies, never recommendations, and
-/// no `Essential` package that nothing names. The answer is sorted by name and architecture.
+/// no `Essential` package that nothing names.
 ///
 /// # Errors
 /// As [`Unsolved`] lists.
-pub fn solve<'u, 'a>(universe: &'u Universe<'a>, problem: &Problem) -> Result<Vec<Chosen<'u, 'a>>, Unsolved> {
+pub fn solve<'u, 'a>(universe: &'u Universe<'a>, problem: &Problem) -> Result<Solution<'u, 'a>, Unsolved> {
     let scope = Scope::new(universe, problem)?;
     let solution: HashSet<u32> = Provider::solve(&scope)?.into_iter().collect();
-    let mut chosen: Vec<Chosen<'u, 'a>> = scope
-        .walk(&solution)?
-        .into_iter()
-        .map(|(id, why)| Chosen { package: &universe.packages[id as usize], why })
-        .collect();
+    let (why, left_out) = scope.walk(&solution)?;
+    let mut chosen: Vec<Chosen<'u, 'a>> =
+        why.into_iter().map(|(id, why)| Chosen { package: &universe.packages[id as usize], why }).collect();
     chosen.sort_by(|a, b| (a.package.name, a.package.arch).cmp(&(b.package.name, b.package.arch)));
-    Ok(chosen)
+    Ok(Solution { chosen, left_out })
 }
 
 /// The packages that a problem may choose from, and how it ranks them.
@@ -115,6 +134,8 @@ pub(crate) struct Scope<'u, 'a> {
     active: Vec<bool>,
     /// Names of roots and pinned packages: they come before other alternatives.
     preferred: HashSet<&'u str>,
+    /// Names that are not chosen, and whose absence is no fault.
+    without: HashSet<String>,
 }
 
 impl<'u, 'a> Scope<'u, 'a> {
@@ -128,6 +149,7 @@ impl<'u, 'a> Scope<'u, 'a> {
             pinned: Vec::new(),
             active: universe.packages.iter().map(|p| !p.backports && usable(p, &archs)).collect(),
             preferred: HashSet::new(),
+            without: problem.without.iter().cloned().collect(),
         };
         scope.admit_backports(&problem.backports, &archs)?;
         scope.pin(&problem.pinned)?;
@@ -138,6 +160,9 @@ impl<'u, 'a> Scope<'u, 'a> {
             let ids: Vec<u32> = universe.ids_named(name).iter().copied().filter(is_it).collect();
             if ids.is_empty() {
                 return Err(scope.unknown(root, problem.backports.iter().any(|b| b == name)));
+            }
+            if scope.without.contains(name) {
+                return Err(Unsolved::Contradiction { name: name.to_owned(), pinned: false });
             }
             scope.preferred.insert(universe.packages[ids[0] as usize].name);
             scope.roots.push((root.clone(), ids));
@@ -193,6 +218,9 @@ impl<'u, 'a> Scope<'u, 'a> {
             let Some(&found) = self.universe.ids_named(name).iter().find(is_it) else {
                 return Err(Unsolved::PinnedGone { id: id.clone() });
             };
+            if self.without.contains(name) {
+                return Err(Unsolved::Contradiction { name: name.to_owned(), pinned: true });
+            }
             self.active[found as usize] = true;
             self.preferred.insert(self.universe.packages[found as usize].name);
             self.pinned.push(found);
@@ -216,8 +244,20 @@ impl<'u, 'a> Scope<'u, 'a> {
         self.package(id).arch == PackageArch::All || self.arch_of(id) == arch
     }
 
+    /// What must be there for a package, but for what would be satisfied by a name that is left out.
     pub(crate) fn depends(&self, id: u32) -> Result<Vec<Alternatives<'a>>, Unsolved> {
-        self.relations(id, self.package(id).depends)
+        let mut all = self.relations(id, self.package(id).depends)?;
+        all.retain(|group| self.left_out(id, group).is_none());
+        Ok(all)
+    }
+
+    /// The name left out that would satisfy a dependency before all others.
+    fn left_out(&self, depender: u32, group: &Alternatives<'_>) -> Option<&'u str> {
+        if self.without.is_empty() {
+            return None;
+        }
+        let first = self.all_ranked(depender, group).first().map(|id| self.package(*id).name);
+        first.filter(|name| self.without.contains(*name))
     }
 
     fn relations(&self, id: u32, fields: [&'a str; 2]) -> Result<Vec<Alternatives<'a>>, Unsolved> {
@@ -263,6 +303,13 @@ impl<'u, 'a> Scope<'u, 'a> {
     /// The packages of which one must be there for `depender`, the most wanted first: what is asked for anyway, then the first
     /// alternative, the package of the name itself, and among its providers the most important.
     pub(crate) fn ranked(&self, depender: u32, group: &Alternatives<'_>) -> Vec<u32> {
+        let mut ranked = self.all_ranked(depender, group);
+        ranked.retain(|id| !self.without.contains(self.package(*id).name));
+        ranked
+    }
+
+    /// The same with names that are left out.
+    fn all_ranked(&self, depender: u32, group: &Alternatives<'_>) -> Vec<u32> {
         let mut ranked = Vec::new();
         for (position, relation) in group.iter().enumerate() {
             for id in self.matching(depender, relation).filter(|id| self.active[*id as usize]) {
@@ -317,8 +364,9 @@ impl<'u, 'a> Scope<'u, 'a> {
         (!others.is_empty()).then(|| others.into_iter().filter(may).collect())
     }
 
-    /// The reachable part of a solution, with the first reason for each package.
-    fn walk(&self, solution: &HashSet<u32>) -> Result<Vec<(u32, Why)>, Unsolved> {
+    /// The reachable part of a solution, with the first reason for each package, and who depends on what is left out.
+    fn walk(&self, solution: &HashSet<u32>) -> Result<(Vec<(u32, Why)>, BTreeMap<String, String>), Unsolved> {
+        let mut left_out = BTreeMap::new();
         let mut why: HashMap<u32, Why> = self.pinned.iter().map(|id| (*id, Why::Pinned)).collect();
         let mut queue = VecDeque::new();
         let mut roots: Vec<u32> =
@@ -333,7 +381,13 @@ impl<'u, 'a> Scope<'u, 'a> {
         queue.extend(&self.pinned);
         while let Some(id) = queue.pop_front() {
             let depender = format!("{}:{}", self.package(id).name, self.package(id).arch);
-            for group in self.depends(id)? {
+            for group in self.relations(id, self.package(id).depends)? {
+                if let Some(name) = self.left_out(id, &group) {
+                    if !self.pinned.contains(&id) {
+                        left_out.entry(name.to_owned()).or_insert_with(|| depender.clone());
+                    }
+                    continue;
+                }
                 let satisfied_by = self.ranked(id, &group).into_iter().find(|c| solution.contains(c));
                 let Some(found) = satisfied_by else { continue };
                 if let std::collections::hash_map::Entry::Vacant(entry) = why.entry(found) {
@@ -342,7 +396,7 @@ impl<'u, 'a> Scope<'u, 'a> {
                 }
             }
         }
-        Ok(why.into_iter().collect())
+        Ok((why.into_iter().collect(), left_out))
     }
 }
 

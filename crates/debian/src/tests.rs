@@ -26,13 +26,14 @@ fn index(suite: &str, arch: Arch, packages: &str) -> Index {
 
 fn problem(roots: &[&str]) -> Problem {
     let roots = roots.iter().map(|r| (*r).to_owned()).collect();
-    Problem { arch: Arch::Amd64, roots, backports: vec![], pinned: vec![] }
+    Problem { arch: Arch::Amd64, roots, backports: vec![], pinned: vec![], without: vec![] }
 }
 
 fn answer(indexes: &[Index], problem: &Problem) -> Result<Vec<String>, Unsolved> {
     let universe = Universe::read(indexes).unwrap();
-    let chosen = solve(&universe, problem)?;
-    Ok(chosen
+    let solution = solve(&universe, problem)?;
+    Ok(solution
+        .chosen
         .iter()
         .map(|c| match &c.why {
             Why::Root => format!("{} root", c.package.id()),
@@ -199,4 +200,40 @@ fn a_broken_index_names_line_and_package() {
     broken.text = broken.text.replacen("Size: 1\nSHA256: 0", "Size: 1\nSHA256: x", 1);
     let error = Universe::read(std::slice::from_ref(&broken)).unwrap_err();
     assert_eq!((error.line, error.package.as_str()), (1, "a"));
+}
+
+#[test]
+fn a_name_left_out_satisfies_what_depends_on_it_and_brings_nothing_in_its_place() {
+    let indexes = [index(
+        "trixie",
+        Arch::Amd64,
+        "certs 1; Depends: tool, debconf (>= 0.5) | debconf-2.0
+         tool 1
+         debconf 1; Depends: perl-base; Provides: debconf-2.0
+         cdebconf 1; Provides: debconf-2.0
+         perl-base 1",
+    )];
+    let without = |names: &[&str], roots: &[&str]| Problem {
+        without: names.iter().map(|n| (*n).to_owned()).collect(),
+        ..problem(roots)
+    };
+    let found = answer(&indexes, &without(&["debconf"], &["certs"])).unwrap();
+    assert_eq!(found, ["certs:amd64=1 root", "tool:amd64=1 certs:amd64"], "neither cdebconf nor perl-base");
+    let found = answer(&indexes, &without(&["perl-base"], &["certs"])).unwrap();
+    assert_eq!(found.len(), 3, "debconf is there: {found:?}");
+
+    let universe = Universe::read(&indexes).unwrap();
+    let left_out = solve(&universe, &without(&["perl-base", "cdebconf"], &["certs"])).unwrap().left_out;
+    let left_out: Vec<_> = left_out.iter().map(|(name, by)| format!("{name} < {by}")).collect();
+    assert_eq!(
+        left_out,
+        ["perl-base < debconf:amd64"],
+        "an alternative that nobody would take is not needed by anyone"
+    );
+
+    let text = solve(&universe, &without(&["certs"], &["certs"])).unwrap_err().to_string();
+    assert_eq!(text, "`certs` is to be left out, and is asked for by name");
+    let pinned = Problem { pinned: vec!["tool:amd64=1".into()], ..without(&["tool"], &["certs"]) };
+    let text = solve(&universe, &pinned).unwrap_err().to_string();
+    assert_eq!(text, "`tool` is to be left out, and is in the base set: leave it out there");
 }

@@ -54,14 +54,15 @@ pub enum IndexError {
 }
 
 impl Fetcher {
-    /// The indexes of section `main` of every suite (by codename) for every architecture: signature, expiry and digests are
-    /// verified. Indexes stay in the store, so that a second call fetches only what has changed.
+    /// The indexes of these components of every suite (by codename) for every architecture: signature, expiry and digests
+    /// are verified. Indexes stay in the store, so that a second call fetches only what has changed.
     ///
     /// # Errors
     /// As [`IndexError`] lists.
     pub fn indexes(
         &self,
         suites: &[&str],
+        components: &[&str],
         archs: &[Arch],
         expiry: Expiry,
         progress: &(dyn Fn(Event<'_>) + Sync),
@@ -69,8 +70,8 @@ impl Fetcher {
         let mut wants = Vec::new();
         for suite in suites {
             let release = self.release(suite, expiry)?;
-            for arch in archs {
-                wants.push((*suite, *arch, index_want(suite, *arch, &release)?));
+            for (component, arch) in components.iter().flat_map(|c| archs.iter().map(move |a| (*c, *a))) {
+                wants.push((*suite, arch, index_want(suite, component, arch, &release)?));
             }
         }
         let list: Vec<Want> = wants.iter().map(|(_, _, want)| want.clone()).collect();
@@ -117,14 +118,14 @@ impl Fetcher {
     }
 }
 
-fn index_want(suite: &str, arch: Arch, release: &Release) -> Result<Want, IndexError> {
-    let path = format!("main/binary-{arch}/Packages.xz");
+fn index_want(suite: &str, component: &str, arch: Arch, release: &Release) -> Result<Want, IndexError> {
+    let path = format!("{component}/binary-{arch}/Packages.xz");
     let Some((sha256, size)) = release.files.get(&path) else {
         return Err(IndexError::NoIndex { suite: suite.to_owned(), path });
     };
     // By digest, because the file under its plain name may be of another moment than InRelease.
     let location = if release.by_hash {
-        format!("dists/{suite}/main/binary-{arch}/by-hash/SHA256/{}", sha256.hex())
+        format!("dists/{suite}/{component}/binary-{arch}/by-hash/SHA256/{}", sha256.hex())
     } else {
         format!("dists/{suite}/{path}")
     };

@@ -238,7 +238,7 @@ fn offline_opens_no_connection_and_names_what_is_missing() {
         error.starts_with("6 inputs are not in the cache and --offline forbids to fetch them: n1, n2, n3, n4, n5, …; "),
         "{error}"
     );
-    let indexes = fetcher.indexes(&["trixie"], &[types::Arch::Amd64], debian::Expiry::Ignored, &|_| ());
+    let indexes = fetcher.indexes(&["trixie"], &["main"], &[types::Arch::Amd64], debian::Expiry::Ignored, &|_| ());
     assert!(indexes.unwrap_err().to_string().contains("--offline"));
     assert!(server.log.lock().unwrap().is_empty());
 }
@@ -284,7 +284,8 @@ fn a_folder_serves_as_mirror() {
 fn an_unsigned_release_is_refused_before_any_index_is_fetched() {
     let server = serve(&[("dists/trixie/InRelease", Answer::Whole(b"Codename: trixie\nSuite: stable\n".to_vec()))]);
     let (_dir, fetcher) = fetcher(from(&server.url));
-    let error = fetcher.indexes(&["trixie"], &[types::Arch::Amd64], debian::Expiry::Ignored, &|_| ()).unwrap_err();
+    let error =
+        fetcher.indexes(&["trixie"], &["main"], &[types::Arch::Amd64], debian::Expiry::Ignored, &|_| ()).unwrap_err();
     assert!(matches!(error, IndexError::Release { .. }), "{error}");
     assert_eq!(server.log.lock().unwrap().len(), 1);
 }

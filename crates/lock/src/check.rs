@@ -45,7 +45,7 @@ pub enum Difference {
         /// The first definition of the set.
         file: PathBuf,
     },
-    /// The set was resolved on another base or with other names from backports.
+    /// The set was resolved on another base, with other names from backports or with others left out.
     Terms {
         /// The set.
         set: String,
@@ -73,7 +73,11 @@ impl fmt::Display for Difference {
                 write!(f, "{}: `{root}`, locked in set {set} for {arch}, is no longer named", file.display())
             }
             Self::Terms { set, arch, file } => {
-                write!(f, "{}: set {set} for {arch} is locked with another base or other backports", file.display())
+                write!(
+                    f,
+                    "{}: set {set} for {arch} is locked with another base, other backports or others left out",
+                    file.display()
+                )
             }
             Self::Vendor { name, file } => write!(f, "{}: sources {name} are not locked for it", file.display()),
         }
@@ -118,7 +122,11 @@ impl Lock {
             differences.push(Difference::OldRoot { root, set: set.clone(), arch, file });
         }
         let backports = |names: &[String]| names.iter().cloned().collect::<BTreeSet<_>>();
-        if locked.base != wanted.base || backports(&locked.backports) != backports(&wanted.backports) {
+        let without: BTreeSet<&str> = wanted.without.iter().map(|w| w.name.as_str()).collect();
+        if locked.base != wanted.base
+            || backports(&locked.backports) != backports(&wanted.backports)
+            || locked.left_out().collect::<BTreeSet<_>>() != without
+        {
             differences.push(Difference::Terms { set, arch, file });
         }
         differences

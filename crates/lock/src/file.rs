@@ -119,10 +119,20 @@ pub struct Set {
     /// Names taken from backports.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub backports: Vec<String>,
+    /// Packages left out, each with the first that depends on it: `perl-base < debconf:all`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub without: Vec<String>,
     /// The packages asked for by name.
     pub roots: Vec<String>,
     /// Every package of it, the base's left out.
     pub packages: Vec<Member>,
+}
+
+impl Set {
+    /// The names of the packages left out.
+    pub fn left_out(&self) -> impl Iterator<Item = &str> {
+        self.without.iter().map(|w| w.split_once(" < ").map_or(w.as_str(), |(name, _)| name))
+    }
 }
 
 /// A package of a set, `curl:amd64=8.14.1-2 < base`: its [`Deb::id`] and, unless it is a root, the package that needs it.

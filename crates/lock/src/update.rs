@@ -1,6 +1,6 @@
 //! Resolving what is wanted against the archive's indexes.
 
-use crate::{Deb, Lock, Member, Set, Wanted, WantedSet};
+use crate::{Deb, Lock, Member, Root, Set, Wanted, WantedSet};
 use debian::{BadIndex, Index, Problem, Universe, Unsolved, Why};
 use std::collections::{BTreeMap, BTreeSet};
 use types::{Arch, Bytes};
@@ -28,6 +28,16 @@ pub enum UpdateError {
         arch: Arch,
         /// Its base.
         base: String,
+    },
+    /// A package is left out that nothing depends on.
+    #[error("{place}: nothing in set {set} depends on `{name}`, so that it need not be left out")]
+    Needless {
+        /// File and line of the definition.
+        place: String,
+        /// The package.
+        name: String,
+        /// The set.
+        set: String,
     },
     /// The set cannot be resolved.
     #[error("{}set {set} for {arch}: {source}", place.as_ref().map(|p| format!("{p}: ")).unwrap_or_default())]
@@ -79,6 +89,7 @@ pub fn update(
 
 fn resolve(lock: &mut Lock, wanted: &Wanted, set: &WantedSet, universe: &Universe<'_>) -> Result<(), UpdateError> {
     let (mut pinned, mut backports) = (Vec::new(), set.backports.clone());
+    let mut without: Vec<String> = set.without.iter().map(|w| w.name.clone()).collect();
     let mut next = set.base.clone();
     while let Some(name) = next {
         let base = lock.set(&name, set.arch).filter(|_| name != set.name && wanted.set(&name, set.arch).is_some());
@@ -87,20 +98,33 @@ fn resolve(lock: &mut Lock, wanted: &Wanted, set: &WantedSet, universe: &Univers
         };
         pinned.extend(base.packages.iter().map(|m| m.id.clone()));
         backports.extend(base.backports.iter().cloned());
+        without.extend(base.left_out().map(str::to_owned));
         next = base.base.clone();
     }
-    let problem =
-        Problem { arch: set.arch, roots: set.roots.iter().map(|r| r.name.clone()).collect(), backports, pinned };
-    let chosen = debian::solve(universe, &problem).map_err(|source| {
+    let problem = Problem {
+        arch: set.arch,
+        roots: set.roots.iter().map(|r| r.name.clone()).collect(),
+        backports,
+        pinned,
+        without,
+    };
+    let place = |root: &Root| format!("{}:{}", root.file.display(), root.line);
+    let solution = debian::solve(universe, &problem).map_err(|source| {
         let to_blame = match &source {
             Unsolved::Unknown { name, .. } => set.roots.iter().find(|r| r.name == *name),
+            Unsolved::Contradiction { name, .. } => set.without.iter().find(|r| r.name == *name),
             _ => None,
         };
-        let place = to_blame.map(|r| format!("{}:{}", r.file.display(), r.line));
-        UpdateError::Unsolved { place, set: set.name.clone(), arch: set.arch, source }
+        UpdateError::Unsolved { place: to_blame.map(place), set: set.name.clone(), arch: set.arch, source }
     })?;
+    if let Some(needless) = set.without.iter().find(|w| !solution.left_out.contains_key(&w.name)) {
+        let (place, name, set) = (place(needless), needless.name.clone(), set.name.clone());
+        return Err(UpdateError::Needless { place, name, set });
+    }
+    let own = solution.left_out.iter().filter(|(name, _)| set.without.iter().any(|w| w.name == **name));
+    let without = own.map(|(name, by)| format!("{name} < {by}")).collect();
     let (mut packages, mut debs) = (Vec::new(), Vec::new());
-    for found in chosen.into_iter().filter(|c| c.why != Why::Pinned) {
+    for found in solution.chosen.into_iter().filter(|c| c.why != Why::Pinned) {
         let needed_by = if let Why::DependencyOf(by) = found.why { Some(by) } else { None };
         packages.push(Member { id: found.package.id(), needed_by });
         debs.push(Deb {
@@ -118,6 +142,7 @@ fn resolve(lock: &mut Lock, wanted: &Wanted, set: &WantedSet, universe: &Univers
         arch: set.arch,
         base: set.base.clone(),
         backports: dedup(set.backports.clone()),
+        without,
         roots: dedup(problem.roots),
         packages,
     };

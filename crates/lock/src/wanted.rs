@@ -32,6 +32,8 @@ pub struct WantedSet {
     pub roots: Vec<Root>,
     /// Names that are taken from backports.
     pub backports: Vec<String>,
+    /// Packages that are left out although something depends on them, here and in every set that stands on this one.
+    pub without: Vec<Root>,
 }
 
 /// A package asked for by name.

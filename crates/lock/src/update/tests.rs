@@ -24,6 +24,7 @@ fn set(name: &str, base: Option<&str>, roots: &[&str]) -> WantedSet {
         base: base.map(str::to_owned),
         roots: roots.map(|(r, line)| Root { name: (*r).to_owned(), file: "rootfs/debian.yml".into(), line }).collect(),
         backports: vec![],
+        without: vec![],
     }
 }
 
@@ -180,4 +181,29 @@ fn sets_that_nothing_asks_for_leave_with_their_packages() {
     update(&mut lock, &fewer, None, &archive()).unwrap();
     assert!(lock.set("kube", Arch::Amd64).is_none());
     assert_eq!(lock.debs().count(), 2);
+}
+
+#[test]
+fn what_is_left_out_stays_out_of_every_set_on_top_and_is_written_down() {
+    let mut wanted = wanted();
+    let left_out = |name: &str| Root { name: name.to_owned(), file: "rootfs/debian.yml".into(), line: 9 };
+    wanted.sets[0].without = vec![left_out("libc6")];
+    let mut lock = Lock::default();
+    update(&mut lock, &wanted, None, &archive()).unwrap();
+    let base = lock.set("base", Arch::Amd64).unwrap();
+    assert_eq!(base.without, ["libc6 < systemd:amd64"]);
+    assert!(lock.debs().all(|deb| deb.name != "libc6"), "nor is it in the set on top");
+    assert_eq!(lock.check(&wanted), Ok(()));
+    wanted.sets[0].without.clear();
+    let text = lock.check(&wanted).unwrap_err().to_string();
+    assert!(text.contains("set base for amd64 is locked with another base"), "{text}");
+
+    wanted.sets[1].without = vec![left_out("perl")];
+    let text = update(&mut lock, &wanted, None, &archive()).unwrap_err().to_string();
+    let expected = "rootfs/debian.yml:9: nothing in set kube depends on `perl`, so that it need not be left out";
+    assert_eq!(text, expected);
+    wanted.sets[1].without = vec![left_out("libc6")];
+    let text = update(&mut lock, &wanted, None, &archive()).unwrap_err().to_string();
+    let expected = "rootfs/debian.yml:9: set kube for amd64: `libc6` is to be left out, and is in the base set";
+    assert!(text.starts_with(expected), "{text}");
 }
