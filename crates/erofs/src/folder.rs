@@ -9,7 +9,7 @@
 use crate::BLOCK;
 use std::ops::Range;
 
-const ENTRY: usize = 12;
+pub(crate) const ENTRY: usize = 12;
 
 /// A folder's entry.
 #[derive(Debug, Clone, Copy)]

@@ -15,16 +15,19 @@
 //! gets the root hash that was signed.
 //!
 //! Deliberately absent: compression (layers are compressed by `mkfs.erofs`, once), shared xattrs, chunks and
-//! deduplication, other block sizes, and reading files back; [`Superblock`] reads what tells the size.
+//! deduplication, other block sizes, and reading files back; [`Superblock`] reads what tells the size, [`files()`] what each
+//! file takes, in compressed file systems too.
 
 mod folder;
 mod inode;
 mod plan;
+mod read;
 mod superblock;
 mod write;
 mod xattr;
 
 pub use plan::{Options, Plan};
+pub use read::{ReadError, StoredFile, files};
 pub use superblock::{BadSuperblock, Superblock};
 
 use std::io::{self, Write};

@@ -42,7 +42,7 @@ pub struct BadSuperblock {
     pub problem: String,
 }
 
-fn bytes<const N: usize>(block: &[u8], at: usize) -> [u8; N] {
+pub(crate) fn bytes<const N: usize>(block: &[u8], at: usize) -> [u8; N] {
     let mut out = [0; N];
     out.copy_from_slice(&block[AT + at..AT + at + N]);
     out

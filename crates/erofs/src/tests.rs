@@ -139,3 +139,42 @@ proptest! {
         prop_assert_eq!(plan.inodes[0].number(), 36);
     }
 }
+
+#[test]
+fn the_files_of_a_plain_file_system_are_listed_with_what_they_take() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("plain.erofs");
+    std::fs::write(&path, bytes(&tree())).unwrap();
+    let found = files(&path).unwrap();
+    let get = |name: &str| found.iter().find(|f| f.path == name).map(|f| (f.plain.0, f.stored.0));
+    assert_eq!(get("blobs/large"), Some((100_001, 25 * 4096)));
+    assert_eq!(get("index.json"), Some((2, 2)), "behind its inode");
+    assert_eq!((get("bin/su").is_some(), get("bin/sudo").is_some()), (true, false), "a hard link counts once");
+    assert_eq!(found.iter().filter(|f| f.path.starts_with("many/")).count(), 500, "in a folder of several blocks");
+}
+
+/// Made by mkfs.erofs 1.8.6 (`--tar=f -zzstd,3 -C65536`) of `seq`'s numbers up to 20000 and of two bytes; dump.erofs says
+/// the same of it.
+#[test]
+fn the_blocks_of_compressed_files_are_read() {
+    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("testdata/compressed.erofs");
+    let found: Vec<_> = files(&path).unwrap().into_iter().map(|f| (f.path, f.plain.0, f.stored.0)).collect();
+    assert_eq!(found, [("etc/two".to_owned(), 2, 2), ("usr/numbers".to_owned(), 108_894, 28_672)]);
+}
+
+#[test]
+fn a_damaged_file_system_is_refused_and_not_read() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("plain.erofs");
+    let image = bytes(&tree());
+    let refused = |at: usize, byte: u8| {
+        let mut image = image.clone();
+        image[at] ^= byte;
+        std::fs::write(&path, &image).unwrap();
+        files(&path).err().map(|e| e.to_string())
+    };
+    assert!(refused(1024 + 20, 1).is_some_and(|e| e.contains("checksum")), "the superblock");
+    // beyond block 0, which the checksum covers: the last whole block of the largest folder
+    let many = image.windows(9).rposition(|w| w == b"-file wit").unwrap() / 4096 * 4096;
+    assert!(refused(many + 9, 0x40).is_some_and(|e| e.contains("outside of its block")), "the place of names");
+}

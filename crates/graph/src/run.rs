@@ -48,6 +48,13 @@ impl Built {
         self.outputs.get(id)?.get(output)
     }
 
+    /// Without the outputs of all other steps.
+    #[must_use]
+    pub fn of(&self, steps: &BTreeSet<StepId>) -> Self {
+        let outputs = self.outputs.iter().filter(|(id, _)| steps.contains(id)).map(|(id, o)| (id.clone(), o.clone()));
+        Self { outputs: outputs.collect(), ..*self }
+    }
+
     /// Where one output is.
     #[must_use]
     pub fn path(&self, cache: &Cache, id: &StepId, output: &str) -> Option<PathBuf> {

@@ -1,6 +1,6 @@
 use crate::{Ctx, Error, StepError};
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fmt,
     path::{Path, PathBuf},
 };
@@ -168,6 +168,12 @@ impl Step {
         self
     }
 
+    /// Whether the other one has the same key whatever their inputs turn out to be.
+    fn is_same(&self, other: &Self) -> bool {
+        (self.kind, self.version) == (other.kind, other.version)
+            && (&self.params, &self.inputs) == (&other.params, &other.inputs)
+    }
+
     /// The steps whose outputs it reads.
     pub fn needs(&self) -> impl Iterator<Item = &StepId> {
         self.inputs.values().filter_map(|input| match input {
@@ -207,6 +213,25 @@ impl Graph {
         }
         self.steps.insert(id.clone(), step);
         Ok(id)
+    }
+
+    /// Adds a step unless the very same is there already: what several targets need is one step.
+    ///
+    /// # Errors
+    /// When its name is taken by another one.
+    pub fn share(&mut self, step: Step) -> Result<StepId, Error> {
+        match self.steps.get(&step.id) {
+            Some(there) if there.is_same(&step) => Ok(step.id),
+            _ => self.add(step),
+        }
+    }
+
+    /// The targets and everything they need.
+    ///
+    /// # Errors
+    /// When a step is missing or the steps go in a circle.
+    pub fn needed(&self, targets: &[StepId]) -> Result<BTreeSet<StepId>, Error> {
+        Ok(self.ordered(targets)?.into_iter().map(|step| step.id.clone()).collect())
     }
 
     /// The step of this name.
@@ -314,6 +339,15 @@ mod tests {
     fn two_steps_cannot_have_one_name() {
         let mut g = graph(vec![step("a", &[])]);
         assert!(matches!(g.add(step("a", &[])), Err(Error::Duplicate { .. })));
+    }
+
+    #[test]
+    fn only_the_very_same_step_is_shared() {
+        let mut g = graph(vec![step("a", &["b"])]);
+        assert_eq!(g.share(step("a", &["b"])).unwrap(), "a".into());
+        for other in [step("a", &["c"]), step("a", &["b"]).param("level", 3)] {
+            assert!(matches!(g.share(other), Err(Error::Duplicate { .. })));
+        }
     }
 
     #[test]

@@ -20,6 +20,15 @@ pub use write::write;
 use crate::Error;
 use types::Bytes;
 
+/// What a volume of a size takes for itself: everything before its first cluster, when few files are in its root folder.
+///
+/// # Errors
+/// When there is no volume of that size.
+pub fn overhead(size: Bytes) -> Result<Bytes, Error> {
+    let volume = Volume { size, label: String::new(), id: 0 };
+    Ok(Bytes(geometry::Geometry::new(&volume, 0)?.cluster(2)))
+}
+
 /// What a volume is besides its files.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Volume {
