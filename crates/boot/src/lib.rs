@@ -5,13 +5,15 @@
 //!      EFI/Linux/<name>.efi        UKI = stub │ .osrel │ .cmdline │ .uname │ .initrd │ .linux
 //!      loader/loader.conf                                           └ cpio::write, then zstd by the caller
 //! ```
-//! [`uki`] assembles PE files and lists their sections, [`cpio`] writes archives, [`loader`] makes the tree that
-//! becomes a FAT volume.
+//! [`uki`] and [`xen`] assemble PE files, [`pe`] lists their sections, [`cpio`] writes archives, [`loader`] makes the tree that
+//! becomes a FAT volume, [`mod@arch`] tells what an EFI program is for.
 //!
-//! Deliberately absent: signatures, compression, Xen's unified image, and every other boot loader.
+//! Deliberately absent: signatures, compression, and every other boot loader.
 
+pub mod arch;
 pub mod cpio;
 pub mod loader;
-mod pe;
+pub mod pe;
 mod sbat;
 pub mod uki;
+pub mod xen;

@@ -1,9 +1,74 @@
-//! Reading the headers of a PE32+ file (Microsoft, *PE Format*), every offset checked.
+//! PE32+ files (Microsoft, *PE Format*): reading their headers, every offset checked, and adding sections.
 
-use crate::uki::Error;
+use types::Bytes;
 
 pub(crate) const SECTION_HEADER: usize = 40;
+/// Length of the header of DOS, which says where the next one is.
+const DOS_HEADER: usize = 64;
+/// Length of a symbol (PE Format, *COFF Symbol Table*).
+const SYMBOL: usize = 18;
 const PE32_PLUS: u16 = 0x20b;
+/// Readable, initialised data.
+const DATA: u32 = 0x4000_0040;
+/// File offsets, addresses and sizes are 32-bit numbers; firmware takes them as signed here and there.
+const LARGEST: usize = i32::MAX as usize;
+
+/// Why an EFI program cannot be assembled or read.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Error {
+    /// Not a PE file of the 64-bit kind.
+    #[error("not an EFI program: {problem}")]
+    NotPe {
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// A program that is signed: adding sections would break the signature.
+    #[error("the EFI program is signed, and more sections would break that: take the unsigned one")]
+    Signed,
+    /// A program whose headers have no room for more sections.
+    #[error("the EFI program has room for {room} sections in its headers, {needed} are needed: take a newer one")]
+    HeaderSpace {
+        /// Section headers that fit.
+        room: usize,
+        /// Section headers that there would be.
+        needed: usize,
+    },
+    /// A program that has a section already that is to be added.
+    #[error("the EFI program already has a section {name}: is it a unified image?")]
+    Present {
+        /// The section.
+        name: &'static str,
+    },
+    /// A kernel image, initramfs or the like without any bytes.
+    #[error("section {name} would be empty")]
+    Empty {
+        /// The section.
+        name: &'static str,
+    },
+    /// Merged SBAT lines that do not fit into the stub's section.
+    #[error("the merged .sbat is {found}, the stub has room for {room}: shorten the lines")]
+    SbatSpace {
+        /// Its size.
+        found: Bytes,
+        /// The size of the stub's section.
+        room: Bytes,
+    },
+    /// A line of arguments that its reader would cut or split.
+    #[error("{what} must be one line of at most {most} bytes, and is {found} long: `{line}`")]
+    Line {
+        /// Whose arguments.
+        what: &'static str,
+        /// The arguments.
+        line: String,
+        /// Their length.
+        found: usize,
+        /// What fits.
+        most: usize,
+    },
+    /// An image that would be larger than PE allows.
+    #[error("the unified image would be larger than 2 GiB")]
+    TooLarge,
+}
 
 /// Where the headers of an image are and what of them matters here.
 #[derive(Debug)]
@@ -59,8 +124,10 @@ impl Headers {
             return Err(bad("it is not PE32+, the 64-bit form"));
         }
         let (section_alignment, file_alignment) = (u32_at(image, optional + 32)?, u32_at(image, optional + 36)?);
-        if ![section_alignment, file_alignment].iter().all(|a| a.is_power_of_two() && (512..=1 << 21).contains(a)) {
-            return Err(bad("its alignments are no powers of two between 512 bytes and 2 MiB"));
+        // Xen aligns its file to 32 and 8 bytes, below the 512 that the format asks for; no firmware minds
+        let fits = |a: usize, least: usize| a.is_power_of_two() && (least..=1 << 21).contains(&a);
+        if !fits(section_alignment, 512) || !fits(file_alignment, 8) {
+            return Err(bad("its alignments are no powers of two up to 2 MiB"));
         }
         let mut sections = Vec::with_capacity(count.min(96));
         for at in (0..count).map(|n| table + n * SECTION_HEADER) {
@@ -83,6 +150,13 @@ impl Headers {
         u32_at(image, self.optional + 112 + 4 * 8 + 4)
     }
 
+    /// How many section headers fit between the table's start and the first section's bytes.
+    pub(crate) fn room(&self, image: &[u8]) -> usize {
+        let first_raw = self.sections.iter().filter(|s| !s.raw.is_empty()).map(|s| s.raw.start).min();
+        let end = first_raw.unwrap_or(self.headers_len).min(self.headers_len).min(image.len());
+        end.saturating_sub(self.table) / SECTION_HEADER
+    }
+
     /// Computes the checksum field of the optional header: ones' complement sum of all words, plus the length.
     pub(crate) fn checksum(&self, image: &mut [u8]) {
         let field = self.optional + 64;
@@ -96,3 +170,181 @@ impl Headers {
         image[field..field + 4].copy_from_slice(&sum.to_le_bytes());
     }
 }
+
+/// Sections to be added: names and bytes.
+type Added<'a> = [(&'static str, &'a [u8])];
+
+/// Whether these sections can be added: they are new, none is empty, and nobody has signed the image.
+pub(crate) fn check(image: &[u8], added: &Added<'_>) -> Result<(), Error> {
+    let headers = Headers::parse(image)?;
+    if headers.certificates(image)? != 0 {
+        return Err(Error::Signed);
+    }
+    for &(name, data) in added {
+        if headers.sections.iter().any(|s| s.name == name) {
+            return Err(Error::Present { name });
+        }
+        if data.is_empty() {
+            return Err(Error::Empty { name });
+        }
+    }
+    Ok(())
+}
+
+/// Adds sections behind those that the image has, in this order.
+pub(crate) fn append(image: &mut Vec<u8>, added: &Added<'_>) -> Result<(), Error> {
+    check(image, added)?;
+    let headers = Headers::parse(image)?;
+    let before = headers.sections.len();
+    let needed = before + added.len();
+    let room = headers.room(image);
+    if needed > room {
+        return Err(Error::HeaderSpace { room, needed });
+    }
+    let mut address = headers.sections.iter().map(|s| s.address + s.virtual_size).max().unwrap_or(headers.headers_len);
+    let mut initialised = u32_at(image, headers.optional + 8)?;
+    image.resize(image.len().next_multiple_of(headers.file_alignment), 0);
+    for (n, (name, data)) in added.iter().enumerate() {
+        address = address.next_multiple_of(headers.section_alignment);
+        let start = image.len();
+        image.extend_from_slice(data);
+        image.resize(image.len().next_multiple_of(headers.file_alignment), 0);
+        let raw_len = image.len() - start;
+        if address + data.len() > LARGEST || image.len() > LARGEST {
+            return Err(Error::TooLarge);
+        }
+        let header = &mut image[headers.table + (before + n) * SECTION_HEADER..][..SECTION_HEADER];
+        header.fill(0);
+        header[..name.len()].copy_from_slice(name.as_bytes());
+        for (at, value) in [(8, data.len()), (12, address), (16, raw_len), (20, start)] {
+            header[at..at + 4].copy_from_slice(&(value as u32).to_le_bytes());
+        }
+        header[36..].copy_from_slice(&DATA.to_le_bytes());
+        address += data.len();
+        initialised = initialised.saturating_add(raw_len);
+    }
+    let size = address.next_multiple_of(headers.section_alignment);
+    image[headers.count_at..headers.count_at + 2].copy_from_slice(&(needed as u16).to_le_bytes());
+    for (at, value) in [(8, initialised), (56, size)] {
+        image[headers.optional + at..headers.optional + at + 4].copy_from_slice(&(value as u32).to_le_bytes());
+    }
+    headers.checksum(image);
+    Ok(())
+}
+
+/// Takes off what only a debugger reads: the sections `.debug_…` at the end, and the table of long names (PE Format, *COFF
+/// String Table*), which images should not have. A long name that stays is cut to its eight bytes.
+pub(crate) fn strip_debug(image: &mut Vec<u8>) -> Result<(), Error> {
+    let headers = Headers::parse(image)?;
+    let (symbols, count) = (u32_at(image, headers.count_at + 6)?, u32_at(image, headers.count_at + 10)?);
+    let strings = image.get(symbols + count * SYMBOL..).filter(|_| symbols != 0).unwrap_or_default().to_vec();
+    let names = headers.sections.iter().map(|s| long_name(&s.name, &strings)).collect::<Result<Vec<_>, _>>()?;
+    let kept = names.iter().rposition(|name| !name.starts_with(".debug_")).map_or(0, |last| last + 1);
+    if kept == names.len() && symbols == 0 {
+        return Ok(());
+    }
+    for (n, name) in names.iter().enumerate() {
+        let header = &mut image[headers.table + n * SECTION_HEADER..][..SECTION_HEADER];
+        if n < kept {
+            header[..8].fill(0);
+            let short = &name.as_bytes()[..name.len().min(8)];
+            header[..short.len()].copy_from_slice(short);
+        } else {
+            header.fill(0);
+        }
+    }
+    let (kept, gone) = headers.sections.split_at(kept);
+    let initialised = u32_at(image, headers.optional + 8)?;
+    let initialised = initialised.saturating_sub(gone.iter().map(|s| s.raw.len()).sum());
+    let size = kept.iter().map(|s| s.address + s.virtual_size).max().unwrap_or(headers.headers_len);
+    let size = size.next_multiple_of(headers.section_alignment);
+    image.truncate(kept.iter().map(|s| s.raw.end).max().unwrap_or(headers.headers_len));
+    image[headers.count_at..headers.count_at + 2].copy_from_slice(&(kept.len() as u16).to_le_bytes());
+    image[headers.count_at + 6..headers.count_at + 14].fill(0);
+    for (at, value) in [(8, initialised), (56, size)] {
+        image[headers.optional + at..headers.optional + at + 4].copy_from_slice(&(value as u32).to_le_bytes());
+    }
+    headers.checksum(image);
+    Ok(())
+}
+
+/// The name of a section, which may be `/` and its place in the string table.
+fn long_name(name: &str, strings: &[u8]) -> Result<String, Error> {
+    let Some(at) = name.strip_prefix('/') else { return Ok(name.to_owned()) };
+    let text = at.parse().ok().and_then(|at: usize| strings.get(at..)).and_then(|t| t.split(|b| *b == 0).next());
+    let text = text.ok_or_else(|| Error::NotPe { problem: format!("its section {name} has no name") })?;
+    Ok(String::from_utf8_lossy(text).into_owned())
+}
+
+/// Makes sure that `more` section headers fit, where necessary by putting new headers in front of everything. For programs
+/// that lie in the file as they do in memory and run wherever they are put.
+///
+/// A section that begins in the middle of a page stays so: firmware then leaves it writable, which a program with code and
+/// data in one section needs (EDK II, `ImagePropertiesRecordLib`).
+pub(crate) fn make_room(image: &mut Vec<u8>, more: usize) -> Result<(), Error> {
+    let headers = Headers::parse(image)?;
+    let count = headers.sections.len();
+    let (room, needed) = (headers.room(image), count + more);
+    if room >= needed {
+        return Ok(());
+    }
+    let flat = headers.sections.iter().all(|s| s.raw.is_empty() || s.raw.start == s.address);
+    // what the data directory points to would have to move too
+    let plain = image.get(headers.optional + 112..headers.table).is_some_and(|d| d.iter().all(|b| *b == 0));
+    let (nt, front) = (headers.count_at - 6, headers.section_alignment);
+    let (optional, table) = (DOS_HEADER + headers.optional - nt, DOS_HEADER + headers.table - nt);
+    if !flat || !plain || table + needed * SECTION_HEADER > front {
+        return Err(Error::HeaderSpace { room, needed });
+    }
+    let mut new = vec![0; front];
+    new[..2].copy_from_slice(b"MZ");
+    new[0x3c] = DOS_HEADER as u8;
+    let old = &image[nt..headers.table + count * SECTION_HEADER];
+    new[DOS_HEADER..][..old.len()].copy_from_slice(old);
+    let mut put = |at: usize, value: usize| new[at..at + 4].copy_from_slice(&(value as u32).to_le_bytes());
+    // AddressOfEntryPoint, BaseOfCode, SizeOfImage
+    for at in [16, 20, 56] {
+        put(optional + at, u32_at(image, headers.optional + at)? + front);
+    }
+    // SizeOfHeaders: the old ones are headers still, so that they are in memory too
+    put(optional + 60, headers.headers_len + front);
+    for (n, section) in headers.sections.iter().enumerate().filter(|(_, s)| !s.raw.is_empty()) {
+        let header = table + n * SECTION_HEADER;
+        put(header + 12, section.address + front);
+        put(header + 20, section.raw.start + front);
+    }
+    new.extend_from_slice(image);
+    *image = new;
+    Ok(())
+}
+
+/// A section of an EFI program.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Section<'a> {
+    /// Its name, such as `.cmdline`.
+    pub name: &'a str,
+    /// Its address once loaded.
+    pub address: u64,
+    /// Its bytes, without padding.
+    pub data: &'a [u8],
+}
+
+/// The sections of an EFI program, in the order of its table.
+///
+/// # Errors
+/// [`Error::NotPe`].
+pub fn sections(image: &[u8]) -> Result<Vec<Section<'_>>, Error> {
+    let headers = Headers::parse(image)?;
+    let sections = headers.sections.iter().enumerate().map(|(n, header)| {
+        let name = &image[headers.table + n * SECTION_HEADER..][..8];
+        let name =
+            std::str::from_utf8(name).map_err(|_| Error::NotPe { problem: format!("section {n} has no name") })?;
+        let raw = &image[header.raw.clone()];
+        let data = &raw[..raw.len().min(header.virtual_size)];
+        Ok(Section { name: name.trim_end_matches('\0'), address: header.address as u64, data })
+    });
+    sections.collect()
+}
+
+#[cfg(test)]
+pub(crate) mod example;

@@ -1,32 +1,8 @@
 #![allow(clippy::unwrap_used)]
 use super::*;
+use crate::pe::example::program;
 use proptest::prelude::*;
 use types::Digest;
-
-/// The smallest EFI program with one section, `.sbat`, and headers of the given length.
-fn program(headers_len: usize, sbat: &str) -> Vec<u8> {
-    let mut b = vec![0; headers_len + 512];
-    let mut put = |at: usize, bytes: &[u8]| b[at..at + bytes.len()].copy_from_slice(bytes);
-    let n = |v: usize| (v as u32).to_le_bytes();
-    put(0, b"MZ");
-    put(0x3c, &n(0x40));
-    put(0x40, b"PE\0\0\x64\x86\x01\0");
-    put(0x40 + 20, &240u16.to_le_bytes());
-    let optional = 0x40 + 24;
-    put(optional, &0x20bu16.to_le_bytes());
-    put(optional + 32, &n(4096));
-    put(optional + 36, &n(512));
-    put(optional + 56, &n(8192));
-    put(optional + 60, &n(headers_len));
-    let table = optional + 240;
-    put(table, b".sbat");
-    put(table + 8, &n(sbat.len()));
-    put(table + 12, &n(4096));
-    put(table + 16, &n(512));
-    put(table + 20, &n(headers_len));
-    put(headers_len, sbat.as_bytes());
-    b
-}
 
 const STUB_SBAT: &str = "sbat,1,SBAT,sbat,1,url\nstub,1,x\n";
 
@@ -35,6 +11,7 @@ fn contents(linux: &[u8]) -> Contents<'_> {
         os_release: "ID=evek\n",
         cmdline: "evek.roothash=00",
         uname: "6.12.1",
+        microcode: None,
         initrd: &[7; 5000],
         linux,
         sbat: Some("sbat,1,SBAT,sbat,1,url\nevek,1,y\n"),
@@ -73,7 +50,7 @@ fn stubs_that_cannot_hold_the_sections_are_refused() {
     assert_eq!(refused(&program(512, STUB_SBAT)), Error::HeaderSpace { room: 4, needed: 6 });
     let mut signed = program(1024, STUB_SBAT);
     signed[0x40 + 24 + 112 + 36] = 8;
-    assert_eq!(refused(&signed), Error::SignedStub);
+    assert_eq!(refused(&signed), Error::Signed);
     let image = assemble(&program(1024, STUB_SBAT), &contents(&linux)).unwrap();
     assert_eq!(refused(&image), Error::Present { name: ".osrel" });
     assert!(matches!(refused(b"#!/bin/sh"), Error::NotPe { .. }));
@@ -83,6 +60,16 @@ fn stubs_that_cannot_hold_the_sections_are_refused() {
     assert!(matches!(assemble(&program(1024, STUB_SBAT), &too_long), Err(Error::SbatSpace { .. })));
     let empty = Contents { initrd: &[], ..contents(&linux) };
     assert_eq!(assemble(&program(1024, STUB_SBAT), &empty), Err(Error::Empty { name: ".initrd" }));
+}
+
+#[test]
+fn microcode_comes_before_the_initramfs() {
+    let linux = program(1024, STUB_SBAT);
+    let image =
+        assemble(&program(1024, STUB_SBAT), &Contents { microcode: Some(&[9; 100]), ..contents(&linux) }).unwrap();
+    let names: Vec<_> = sections(&image).unwrap().iter().map(|s| s.name.to_owned()).collect();
+    let at = |name: &str| names.iter().position(|n| n == name);
+    assert!(at(".ucode").is_some() && at(".ucode") < at(".initrd"), "{names:?}");
 }
 
 proptest! {
