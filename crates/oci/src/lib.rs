@@ -17,6 +17,7 @@ pub mod finish;
 pub mod image;
 pub mod layer;
 pub mod layout;
+pub mod needed;
 
 use defs::Place;
 use std::{io, path::PathBuf};
@@ -26,9 +27,9 @@ use tree::TreePath;
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// A definition asks for what the tree does not have.
-    #[error("{at}: {text}")]
+    #[error("{}{text}", if at.file.is_empty() { String::new() } else { format!("{at}: ") })]
     Definition {
-        /// The line of the definition.
+        /// The line of the definition; empty within a step, which knows no lines.
         at: Place,
         /// What is wrong.
         text: String,
