@@ -1,7 +1,7 @@
 //! Volumes and whole disks.
 
 use ::disk::{Guid, Layout, Partition, PartitionType, extents, fat};
-use defs::{ImageDef, PartitionContent};
+use defs::{Definitions, ImageDef, PartitionContent};
 use graph::{Ctx, StepError};
 use std::{fs::File, path::PathBuf};
 use tree::Tree;
@@ -41,15 +41,19 @@ pub(crate) struct Contents {
     pub(crate) root_hash: Digest,
 }
 
+/// A partition's type, as the partition table has it.
+pub(crate) fn kind(role: defs::PartitionType) -> PartitionType {
+    match role {
+        defs::PartitionType::Esp => PartitionType::EfiSystem,
+        defs::PartitionType::Slot => PartitionType::Image,
+        defs::PartitionType::Config => PartitionType::Config,
+        defs::PartitionType::Persist => PartitionType::Persist,
+    }
+}
+
 /// The disk of an image definition, with its contents.
-pub(crate) fn layout(image: &ImageDef, contents: &Contents) -> Layout {
-    let partitions = image.partitions.iter().filter(|p| !p.first_boot).map(|p| {
-        let kind = match p.role {
-            defs::PartitionType::Esp => PartitionType::EfiSystem,
-            defs::PartitionType::Slot => PartitionType::Image,
-            defs::PartitionType::Config => PartitionType::Config,
-            defs::PartitionType::Persist => PartitionType::Persist,
-        };
+pub(crate) fn layout(defs: &Definitions, image: &ImageDef, contents: &Contents) -> Layout {
+    let partitions = defs.partitions(image).into_iter().filter(|p| !p.first_boot).map(|p| {
         let (content, guid) = match p.content {
             PartitionContent::Esp => (Some(contents.esp.clone()), None),
             PartitionContent::Store => (Some(contents.slot.clone()), Some(Guid::of_root_hash(contents.root_hash))),
@@ -57,9 +61,9 @@ pub(crate) fn layout(image: &ImageDef, contents: &Contents) -> Layout {
             PartitionContent::Empty => (None, None),
         };
         Partition {
-            number: p.number.value,
-            label: p.label.value.clone(),
-            kind,
+            number: p.number,
+            label: p.label.clone(),
+            kind: kind(p.role),
             guid: guid.unwrap_or_else(|| Guid::of_name(&p.label)),
             size: p.size,
             attributes: 0,
@@ -67,4 +71,23 @@ pub(crate) fn layout(image: &ImageDef, contents: &Contents) -> Layout {
         }
     });
     Layout { guid: Guid::of_name("disk"), size: image.size, partitions: partitions.collect() }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    /// The layouts write type GUIDs down, as a reader wants them; they are those of the format's crate.
+    #[test]
+    fn the_layouts_have_the_type_guids_that_are_written() {
+        let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+        let defs = Definitions::read(&root).unwrap();
+        for (name, layout) in &defs.layouts {
+            for partition in &layout.partitions {
+                let written: Guid = partition.guid.parse().unwrap();
+                assert_eq!(written, kind(partition.role).guid(), "{name}: {}", partition.label);
+            }
+        }
+    }
 }

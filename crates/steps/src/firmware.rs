@@ -1,14 +1,16 @@
-//! What the firmware starts: the UKI, and the ESP that holds it beside systemd-boot.
+//! What the firmware starts: the UKI, or Xen's unified image, and the ESP that holds it beside systemd-boot.
 
 use crate::{disk, slot::Root};
-use boot::{loader, uki};
+use boot::{loader, uki, xen};
 use graph::{Ctx, StepError};
-use std::{fs, path::PathBuf, sync::Arc as Shared};
+use std::{fs, io::Read as _, path::PathBuf, sync::Arc as Shared};
 use tree::{Content, Entry, Kind, TreePath};
 use types::{Arch, Bytes};
 
 /// Raised when the same parts would give another UKI.
 pub(crate) const UKI_VERSION: u32 = 1;
+/// Raised when the same parts would give another Xen image.
+pub(crate) const XEN_VERSION: u32 = 1;
 /// Raised when the same files would give another ESP.
 pub(crate) const ESP_VERSION: u32 = 1;
 
@@ -19,18 +21,17 @@ pub(crate) struct Uki {
     pub(crate) os_release: String,
 }
 
-/// Inputs `deb/…` (systemd-boot-efi), `vmlinuz`, `release`, `initrd`, `root`; output `uki`.
+/// Inputs `deb/…` (systemd-boot-efi), `vmlinuz`, `release`, `microcode` where there is any, `initrd`, `root`; output `uki`.
 pub(crate) fn uki(ctx: &mut Ctx<'_>) -> Result<(), StepError> {
     let params: Uki = ctx.params()?;
-    let root: Root = serde_json::from_slice(&fs::read(ctx.input("root")?)?)?;
-    let stub = efi_file(ctx, &format!("linux{}.efi.stub", params.arch.efi()))?.read()?;
-    let mut cmdline = params.cmdline.clone();
-    cmdline.push(format!("evek.roothash={}", root.root_hash.hex()));
-    cmdline.push(format!("evek.datablocks={}", root.data_blocks));
+    let stub = efi_file(ctx, &format!("linux{}.efi.stub", params.arch.efi()), params.arch)?.read()?;
+    let microcode = ctx.labels("microcode").next().is_some().then(|| ctx.input("microcode")).transpose()?;
+    let microcode = microcode.map(fs::read).transpose()?;
     let contents = uki::Contents {
         os_release: &params.os_release,
-        cmdline: &cmdline.join(" "),
+        cmdline: &with_slot(ctx, params.cmdline)?,
         uname: &fs::read_to_string(ctx.input("release")?)?,
+        microcode: microcode.as_deref(),
         initrd: &fs::read(ctx.input("initrd")?)?,
         linux: &fs::read(ctx.input("vmlinuz")?)?,
         sbat: None,
@@ -38,6 +39,43 @@ pub(crate) fn uki(ctx: &mut Ctx<'_>) -> Result<(), StepError> {
     fs::write(ctx.out_blob("uki"), uki::assemble(&stub, &contents)?)?;
     Ok(())
 }
+
+/// The kernel's arguments, with those by which it finds its slot.
+fn with_slot(ctx: &Ctx<'_>, mut cmdline: Vec<String>) -> Result<String, StepError> {
+    let root: Root = serde_json::from_slice(&fs::read(ctx.input("root")?)?)?;
+    cmdline.push(format!("evek.roothash={}", root.root_hash.hex()));
+    cmdline.push(format!("evek.datablocks={}", root.data_blocks));
+    Ok(cmdline.join(" "))
+}
+
+#[derive(serde::Serialize, serde::Deserialize)]
+pub(crate) struct Xen {
+    pub(crate) arch: Arch,
+    /// Arguments of the hypervisor.
+    pub(crate) options: Vec<String>,
+    /// Arguments of the first domain's kernel.
+    pub(crate) cmdline: Vec<String>,
+    pub(crate) os_release: String,
+}
+
+/// Inputs `deb/…` (the hypervisor), `vmlinuz`, `initrd`, `root`; output `uki`.
+pub(crate) fn xen(ctx: &mut Ctx<'_>) -> Result<(), StepError> {
+    let params: Xen = ctx.params()?;
+    let is_xen = |path: &TreePath| path.as_str().starts_with("boot/xen-") && path.name().ends_with(".efi");
+    let hypervisor = deb_file(ctx, "boot/xen-*.efi", params.arch, is_xen)?.read()?;
+    let contents = xen::Contents {
+        os_release: &params.os_release,
+        options: &params.options.join(" "),
+        cmdline: &with_slot(ctx, params.cmdline)?,
+        ramdisk: &fs::read(ctx.input("initrd")?)?,
+        kernel: &fs::read(ctx.input("vmlinuz")?)?,
+    };
+    fs::write(ctx.out_blob("uki"), xen::assemble(&hypervisor, &contents)?)?;
+    Ok(())
+}
+
+/// As much of an EFI program as holds its first headers.
+const PAGE: u64 = 4096;
 
 #[derive(serde::Serialize, serde::Deserialize)]
 pub(crate) struct Esp {
@@ -50,8 +88,11 @@ pub(crate) struct Esp {
 /// Inputs `deb/…` (systemd-boot-efi), `uki`; output `esp`, cut off behind its last used byte.
 pub(crate) fn esp(ctx: &mut Ctx<'_>) -> Result<(), StepError> {
     let params: Esp = ctx.params()?;
-    let systemd_boot = efi_file(ctx, &format!("systemd-boot{}.efi", params.arch.efi()))?;
+    let systemd_boot = efi_file(ctx, &format!("systemd-boot{}.efi", params.arch.efi()), params.arch)?;
     let uki = whole_file(ctx.input("uki")?)?;
+    let mut start = Vec::new();
+    uki.open()?.take(PAGE).read_to_end(&mut start)?;
+    boot::arch::check_arch(&params.name, &start, params.arch)?;
     let tree = loader::esp(params.arch, systemd_boot, vec![(params.name, uki)], &loader::conf(0))?;
     disk::volume(ctx, "esp", &tree, params.size, "EFI")
 }
@@ -61,14 +102,26 @@ fn whole_file(path: PathBuf) -> Result<Content, StepError> {
     Ok(Content::Range { file: Shared::new(path), offset: 0, len })
 }
 
-/// A file of systemd-boot-efi, by name.
-fn efi_file(ctx: &Ctx<'_>, name: &str) -> Result<Content, StepError> {
-    let path = TreePath::new(&format!("usr/lib/systemd/boot/efi/{name}"))?;
+/// A program of systemd-boot-efi, by name.
+fn efi_file(ctx: &Ctx<'_>, name: &str, arch: Arch) -> Result<Content, StepError> {
+    let wanted = format!("usr/lib/systemd/boot/efi/{name}");
+    deb_file(ctx, &wanted, arch, |path| path.as_str() == wanted)
+}
+
+/// The program of the packages `deb/…` whose path is the right one, after a look at what it is for; `what` is shown when
+/// there is none.
+fn deb_file(ctx: &Ctx<'_>, what: &str, arch: Arch, is_it: impl Fn(&TreePath) -> bool) -> Result<Content, StepError> {
     for (i, label) in ctx.labels("deb/").enumerate() {
-        let tree = debian::deb::unpack(&ctx.input(label)?, &ctx.scratch()?.join(format!("efi{i}")))?;
-        if let Some(Entry { kind: Kind::File(content), .. }) = tree.get(&path) {
-            return Ok(content.clone());
+        let tree = debian::deb::unpack(&ctx.input(label)?, &ctx.scratch()?.join(format!("deb{i}")))?;
+        let found = tree.iter().find_map(|(path, entry)| match entry {
+            Entry { kind: Kind::File(content), .. } if is_it(path) => Some((path.clone(), content.clone())),
+            _ => None,
+        });
+        if let Some((path, content)) = found {
+            let package = label.trim_start_matches("deb/");
+            boot::arch::check_arch(&format!("/{path} of {package}"), &content.read()?, arch)?;
+            return Ok(content);
         }
     }
-    Err(StepError::msg(format!("no /{path} in the packages of set boot")))
+    Err(StepError::msg(format!("no /{what} in the packages {}", ctx.labels("deb/").collect::<Vec<_>>().join(", "))))
 }

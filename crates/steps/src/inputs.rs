@@ -1,6 +1,9 @@
 //! Bringing the lock's inputs into the cache. With everything there, no socket is opened.
 
-use crate::{Error, Project, vendor};
+use crate::{
+    Error, Project, vendor,
+    wanted::{host, tools_for},
+};
 use fetch::{Event, Fetcher, Want};
 use graph::{Cache, Graph, Input, Plan, Sink, State};
 use lock::{Deb, VendorKind};
@@ -124,16 +127,17 @@ impl Inputs<'_> {
         sink: &dyn Sink,
         cancel: &Cancel,
     ) -> Result<PathBuf, Error> {
-        let set = match kind {
+        let client = match kind {
             VendorKind::Go => "go",
             VendorKind::Cargo => "rust",
         };
-        let (graph, id) = self.project.toolbox(set)?;
+        let set = tools_for(client, host()?);
+        let (graph, id) = self.project.toolbox(&set)?;
         let plan = graph.plan(self.cache, std::slice::from_ref(&id))?;
         self.fetch(&graph, &plan, progress, sink, cancel)?;
         let options = graph::Options { jobs: self.jobs, ..graph::Options::default() };
         let built = graph.run(self.cache, std::slice::from_ref(&id), &options, sink, cancel)?;
-        built.path(self.cache, &id, "root").ok_or_else(|| Error::NoTools { set: set.into() })
+        built.path(self.cache, &id, "root").ok_or(Error::NoTools { set })
     }
 
     /// Fetches every input of the lock, whether a step reads it or not, and returns the list.

@@ -1,6 +1,6 @@
 //! Layers: Debian packages become a tar that stands on the tars below it; a tar becomes an EROFS blob.
 
-use crate::tools::Tool;
+use crate::{size::Origins, tools::Tool};
 use defs::{Group, Located, PathGlob, User};
 use graph::{Ctx, StepError, Unit};
 use rayon::prelude::*;
@@ -13,7 +13,7 @@ use tree::{Entry, Kind, Tree, TreePath};
 use types::{Arch, EPOCH};
 
 /// Raised when the same packages would give another tar.
-pub(crate) const DEBS_VERSION: u32 = 1;
+pub(crate) const DEBS_VERSION: u32 = 2;
 /// Raised when the same tar would give another EROFS blob.
 pub(crate) const EROFS_VERSION: u32 = 1;
 
@@ -26,13 +26,20 @@ pub(crate) fn lower(ctx: &Ctx<'_>) -> Result<Tree, StepError> {
     Ok(tree)
 }
 
-/// Writes what `full` has more than `lower` as output `tar`, after a look at the architecture of every program in it.
-pub(crate) fn write_layer(ctx: &mut Ctx<'_>, full: &Tree, lower: &Tree, arch: Arch) -> Result<(), StepError> {
+/// Firmware of devices, which their own processors run.
+const FIRMWARE: &str = "usr/lib/firmware/**";
+
+/// Writes what `full` has more than `lower` as output `tar`, after a look at the architecture of every program in it but those
+/// that `foreign` covers.
+pub(crate) fn write_layer(
+    ctx: &mut Ctx<'_>,
+    full: &Tree,
+    lower: &Tree,
+    arch: Arch,
+    foreign: &[Located<PathGlob>],
+) -> Result<(), StepError> {
     let layer = full.above(lower)?;
-    if let [first, more @ ..] = oci::elf::check_arch(&layer, arch, &[])?.as_slice() {
-        let more = if more.is_empty() { String::new() } else { format!("; and {} more", more.len()) };
-        return Err(StepError::msg(format!("wrong architecture in this layer: {first}{more}")));
-    }
+    check_arch(&layer, arch, foreign)?;
     let total: u64 = layer.iter().map(|(_, e)| if let Kind::File(c) = &e.kind { c.len() } else { 0 }).sum();
     let out = File::create(ctx.out_blob("tar"))?;
     let mut done = 0;
@@ -41,6 +48,18 @@ pub(crate) fn write_layer(ctx: &mut Ctx<'_>, full: &Tree, lower: &Tree, arch: Ar
         ctx.progress(done, total, Unit::Bytes);
     })?;
     Ok(())
+}
+
+/// Fails when a program of the tree is for another architecture, but for those that `foreign` covers.
+pub(crate) fn check_arch(tree: &Tree, arch: Arch, foreign: &[Located<PathGlob>]) -> Result<(), StepError> {
+    let allowed: Vec<PathGlob> = foreign.iter().map(|glob| glob.value.clone()).chain([FIRMWARE.parse()?]).collect();
+    let wrong = oci::elf::check_arch(tree, arch, &allowed)?;
+    if wrong.is_empty() {
+        return Ok(());
+    }
+    let lines: String = wrong.iter().take(10).map(|one| format!("\n  {one}")).collect();
+    let more = if wrong.len() > 10 { format!("\n  and {} more", wrong.len() - 10) } else { String::new() };
+    Err(StepError::msg(format!("this layer has programs of another architecture:{lines}{more}")))
 }
 
 /// What a layer of Debian packages is told beside its packages.
@@ -54,28 +73,59 @@ pub(crate) struct Debs {
     pub(crate) users: BTreeMap<String, User>,
     pub(crate) groups: BTreeMap<String, Group>,
     pub(crate) caps: BTreeMap<String, Located<String>>,
+    /// Files whose architecture is not checked.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) foreign: Vec<Located<PathGlob>>,
 }
 
-/// Inputs `deb/…`, `lower/…` and the tree `files` (toolbox); output `tar`.
+/// Inputs `deb/…`, `lower/…` and the tree `files` (toolbox); outputs `tar`, and `origins` ([`Origins`] as JSON): which package
+/// brought which file.
 pub(crate) fn debs(ctx: &mut Ctx<'_>) -> Result<(), StepError> {
     let params: Debs = ctx.params()?;
     let lower = lower(ctx)?;
     let mut full = lower.clone();
-    for mut deb in unpack(ctx)? {
+    let mut origins: BTreeMap<TreePath, String> = BTreeMap::new();
+    for (package, mut deb) in unpack(ctx)? {
         deb.retain(|path, _| !params.drop.iter().any(|glob| glob.covers(path.as_str())));
+        let files = deb.iter().filter(|(_, entry)| matches!(entry.kind, Kind::File(_) | Kind::Hardlink(_)));
+        let files: Vec<TreePath> = files.map(|(path, _)| path.clone()).collect();
         full.merge(deb)?;
+        // where usr-merge has put them; a later package's file of the same path wins
+        origins.extend(files.into_iter().map(|path| (full.real_path(&path), package.clone())));
     }
     oci::finish::alternatives::links(&mut full, &params.links)?;
     oci::finish::alternatives::apply(&mut full, &params.alternatives)?;
     oci::finish::accounts::apply(&mut full, &params.users, &params.groups)?;
     oci::finish::capabilities::apply(&mut full, &params.caps)?;
     oci::finish::ca_bundle::apply(&mut full)?;
+    check_libraries(&full, &origins)?;
+    put_origins(ctx, origins)?;
     library_cache(ctx, &mut full)?;
-    write_layer(ctx, &full, &lower, params.arch)
+    write_layer(ctx, &full, &lower, params.arch, &params.foreign)
 }
 
-/// The packages as trees, in the order of their labels. Their bytes are in the step's scratch folder.
-fn unpack(ctx: &Ctx<'_>) -> Result<Vec<Tree>, StepError> {
+/// Every library that a program of these packages needs is there: `without` and `drop` may have gone too far.
+fn check_libraries(full: &Tree, origins: &BTreeMap<TreePath, String>) -> Result<(), StepError> {
+    let mut own = full.clone();
+    own.retain(|path, _| origins.contains_key(path));
+    let missing = oci::needed::check_needed(&own, full)?;
+    let [first, more @ ..] = missing.as_slice() else { return Ok(()) };
+    let more = if more.is_empty() { String::new() } else { format!("; and {} more", more.len()) };
+    let package = origins.get(&first.path).map_or("", String::as_str);
+    Err(StepError::msg(format!("Debian package {package}: {first}: see `without` and `drop`{more}")))
+}
+
+fn put_origins(ctx: &mut Ctx<'_>, files: BTreeMap<TreePath, String>) -> Result<(), StepError> {
+    let mut origins = Origins::new();
+    for (path, package) in files {
+        origins.entry(package).or_default().push(path.to_string());
+    }
+    ctx.put("origins", &serde_json::to_vec(&origins)?)?;
+    Ok(())
+}
+
+/// The packages as names and trees, in the order of their labels. Their bytes are in the step's scratch folder.
+fn unpack(ctx: &Ctx<'_>) -> Result<Vec<(String, Tree)>, StepError> {
     let scratch = ctx.scratch()?;
     let labels: Vec<&str> = ctx.labels("deb/").collect();
     let (done, total) = (AtomicU64::new(0), labels.len() as u64);
@@ -86,7 +136,8 @@ fn unpack(ctx: &Ctx<'_>) -> Result<Vec<Tree>, StepError> {
             ctx.check()?;
             let tree = debian::deb::unpack(&ctx.input(label)?, &scratch.join(format!("{i}.data")))?;
             ctx.progress(done.fetch_add(1, Ordering::Relaxed) + 1, total, Unit::Items);
-            Ok(tree)
+            let id = label.trim_start_matches("deb/");
+            Ok((id.split_once(':').map_or(id, |(name, _)| name).to_owned(), tree))
         })
         .collect()
 }

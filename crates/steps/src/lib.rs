@@ -8,6 +8,7 @@
 //! kernel@arch ─► erofs/modules@arch                      ┘
 //!        └─► initramfs/<flavour>@arch ─┐
 //! all layers ─► slot/<flavour>@arch ───┴─► uki/… ─► esp/…        ─► publish: dist/<arch>/<version>/
+//! all of these ─► size/<flavour>@arch: what takes how much
 //! ```
 //! [`Project::plan`] turns a checkout into a [`graph::Graph`] and touches no artefact; the step functions see only what their
 //! keys name. [`Inputs`] brings the lock's inputs into the cache, the only part that may use the network; [`publish()`] writes
@@ -20,12 +21,14 @@ mod export;
 mod firmware;
 mod go_vars;
 mod inputs;
+mod judge;
 mod kernel;
 mod layers;
 mod planner;
 mod programs;
 mod project;
 mod publish;
+mod size;
 mod slot;
 mod sources;
 mod texts;
@@ -38,13 +41,15 @@ mod wanted;
 
 pub use export::export_oci;
 pub use inputs::Inputs;
+pub use judge::report;
 pub use project::{Project, Target, Targets};
 pub use publish::{ImageJson, Published, publish};
 pub use slot::Root;
 pub use upstream::take_over;
 pub use vendor::vendor;
-pub use wanted::{SUITES, host, wanted};
+pub use wanted::{COMPONENTS, SUITES, host, tools_for, wanted};
 
+use ::size::{DoesNotFit, OverBudget};
 use std::{io, path::PathBuf};
 use types::{Arch, Digest};
 
@@ -158,6 +163,20 @@ pub enum Error {
         /// The digest found.
         found: Digest,
     },
+    /// The sizes of an image cannot be read.
+    #[error("cannot read the sizes that {step} wrote: {source}")]
+    Sizes {
+        /// The step.
+        step: String,
+        /// What the parser said.
+        source: serde_json::Error,
+    },
+    /// Parts of the image are over their budgets.
+    #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))]
+    OverBudget(Vec<OverBudget>),
+    /// The image is too large for layouts that it must fit.
+    #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))]
+    DoesNotFit(Vec<DoesNotFit>),
     /// A result cannot be written.
     #[error("cannot {action} {}: {source}", path.display())]
     Publish {

@@ -14,7 +14,7 @@ use tree::Tree;
 use types::{Arch, EPOCH};
 
 /// Raised when the same sources would give other programs.
-pub(crate) const RUST_VERSION: u32 = 3;
+pub(crate) const RUST_VERSION: u32 = 4;
 /// Raised when the same sources would give other programs.
 pub(crate) const GO_VERSION: u32 = 1;
 /// Raised when the same tar would be unpacked differently.
@@ -35,6 +35,8 @@ pub(crate) struct Rust {
     pub(crate) binaries: Vec<String>,
     /// Every crate of ours that the workspace reaches, as folders relative to the repository.
     pub(crate) crates: Vec<String>,
+    /// The builder's workspace manifest, as far as the device's programs have to do with it.
+    pub(crate) shared: String,
 }
 
 /// Inputs `rust` (toolbox), `vendor`, `manifest/<path>`; output tree `target`.
@@ -79,6 +81,7 @@ fn lay_out(ctx: &Ctx<'_>, params: &Rust) -> Result<PathBuf, StepError> {
         fs::create_dir_all(to.parent().unwrap_or(&source))?;
         fs::copy(ctx.input(label)?, &to)?;
     }
+    fs::write(source.join("Cargo.toml"), &params.shared)?;
     for folder in &params.crates {
         let src = source.join(folder).join("src");
         fs::create_dir_all(&src)?;

@@ -37,13 +37,24 @@ pub struct Targets {
     pub esp: StepId,
     /// Output `config`.
     pub config: StepId,
+    /// Output `tree`: the sizes of all this.
+    pub size: StepId,
+    /// Steps that make nothing of the disk, and without which it is not published.
+    pub checks: Vec<StepId>,
+}
+
+impl std::fmt::Display for Target {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}/{}", self.flavour, self.arch)
+    }
 }
 
 impl Targets {
     /// All of them.
     #[must_use]
     pub fn all(&self) -> Vec<StepId> {
-        vec![self.slot.clone(), self.uki.clone(), self.esp.clone(), self.config.clone()]
+        let parts = [&self.slot, &self.uki, &self.esp, &self.config, &self.size];
+        parts.into_iter().chain(&self.checks).cloned().collect()
     }
 }
 
@@ -62,6 +73,20 @@ impl Project {
         let mut plan = Planner::new(self, target);
         let targets = plan.image()?;
         Ok((plan.finish(), targets))
+    }
+
+    /// The steps of several images in one graph: what several of them need is there once.
+    ///
+    /// # Errors
+    /// As [`Self::plan`].
+    pub fn plan_all(&self, targets: &[Target]) -> Result<(Graph, Vec<(Target, Targets)>), Error> {
+        let mut plan = Planner::new(self, Target { flavour: Flavour::Kvm, arch: host()? });
+        let mut all = Vec::new();
+        for &target in targets {
+            plan.target(target);
+            all.push((target, plan.image()?));
+        }
+        Ok((plan.finish(), all))
     }
 
     /// A graph that makes one toolbox set, and the step that does: output `root`.

@@ -5,6 +5,7 @@ use crate::{
     disk::{Contents, layout},
     slot::Root,
 };
+use ::size::Report;
 use defs::Format;
 use graph::{Built, Cache, Graph, Input, StepId};
 use serde::{Deserialize, Serialize};
@@ -90,15 +91,24 @@ struct Stamp {
 /// Writes an image's files from the outputs of its steps. Files appear complete or not at all.
 ///
 /// # Errors
-/// When something cannot be written.
+/// When the image is over a budget or does not fit where it must, or something cannot be written.
 pub fn publish(
     project: &Project,
     target: Target,
     cache: &Cache,
     (graph, targets): (&Graph, &Targets),
     built: &Built,
+    sizes: &Report,
     dist: &Path,
 ) -> Result<Published, Error> {
+    let over = sizes.over();
+    if !over.is_empty() {
+        return Err(Error::OverBudget(over));
+    }
+    let misfits = sizes.misfits();
+    if !misfits.is_empty() {
+        return Err(Error::DoesNotFit(misfits));
+    }
     let blob = |step: &StepId, output: &str| -> Result<(PathBuf, Digest), Error> {
         let missing = || graph::Error::UnknownStep { id: step.clone(), wanted_by: None, like: vec![] };
         let found = built.get(step, output).ok_or_else(missing)?;
@@ -111,7 +121,7 @@ pub fn publish(
     let live = project.defs.images.get("live").ok_or_else(|| Error::NoImage { name: "live".into() })?;
     let contents =
         Contents { esp: esp.0.clone(), slot: slot.0.clone(), config: config.0.clone(), root_hash: root.root_hash };
-    let plan = layout(live, &contents).plan()?;
+    let plan = layout(&project.defs, live, &contents).plan()?;
 
     let digests: BTreeMap<&Path, Digest> = [&esp, &slot, &config].into_iter().map(|(p, d)| (p.as_path(), *d)).collect();
     let partitions = plan.partitions.iter().map(|placed| {
@@ -139,6 +149,7 @@ pub fn publish(
         vendors: lock.vendors().filter(|v| inputs.contains(&v.sha256)).map(|v| (v.name.clone(), v.sha256)).collect(),
     };
     let text = serde_json::to_string_pretty(&image).expect("its maps have string keys") + "\n";
+    let sizes = serde_json::to_string(sizes).expect("it has no maps") + "\n";
 
     let folder = dist.join(target.arch.as_str()).join(&image.version);
     fs::create_dir_all(&folder).map_err(err("create", &folder))?;
@@ -149,9 +160,10 @@ pub fn publish(
             Format::Raw => "live.raw",
             Format::Qcow2 => "live.qcow2",
         })
-        .chain(["image.json", "evek.efi"])
+        .chain(["image.json", "size.json", "evek.efi"])
         .collect();
-    let wanted = |folder: &Path| Stamp { image: Digest::of(text.as_bytes()), files: files(folder, &names) };
+    let wanted =
+        |folder: &Path| Stamp { image: Digest::of(format!("{text}{sizes}").as_bytes()), files: files(folder, &names) };
     let stamp_path = folder.join(".stamp.json");
     let stamp: Option<Stamp> = fs::read(&stamp_path).ok().and_then(|b| serde_json::from_slice(&b).ok());
     let unchanged = stamp.as_ref() == Some(&wanted(&folder)) && stamp.is_some_and(|s| s.files.len() == names.len());
@@ -167,10 +179,12 @@ pub fn publish(
             let mut to: &File = file;
             io::copy(&mut from, &mut to).map(drop).map_err(err("copy", &uki))
         })?;
-        write(&folder, "image.json", |file| {
-            let mut file: &File = file;
-            io::Write::write_all(&mut file, text.as_bytes()).map_err(err("write", &folder))
-        })?;
+        for (name, text) in [("image.json", &text), ("size.json", &sizes)] {
+            write(&folder, name, |file| {
+                let mut file: &File = file;
+                io::Write::write_all(&mut file, text.as_bytes()).map_err(err("write", &folder))
+            })?;
+        }
         let bytes = serde_json::to_vec(&wanted(&folder)).expect("its maps have string keys");
         fs::write(&stamp_path, bytes).map_err(err("write", &stamp_path))?;
     }

@@ -63,6 +63,30 @@ pub(crate) fn members(root: &Path) -> Result<Vec<String>, Error> {
     Ok(members.into_iter().flatten().filter_map(toml::Value::as_str).map(|m| format!("pkg/{m}")).collect())
 }
 
+/// The builder's workspace manifest with those of `crates` that are in it, and of its dependencies what they inherit: a
+/// dependency of the builder alone compiles no program of the device anew.
+pub(crate) fn shared_manifest(root: &Path, crates: &[String]) -> Result<String, Error> {
+    let shared: Vec<&String> = crates.iter().filter(|c| !c.starts_with("pkg/")).collect();
+    let mut inherited = BTreeSet::new();
+    for folder in &shared {
+        let manifest = manifest(root, folder)?;
+        for table in ["dependencies", "dev-dependencies", "build-dependencies"] {
+            let table = manifest.get(table).and_then(toml::Value::as_table);
+            inherited.extend(table.into_iter().flat_map(toml::Table::keys).cloned());
+        }
+    }
+    let mut whole = manifest(root, ".")?;
+    if let Some(workspace) = whole.get_mut("workspace").and_then(toml::Value::as_table_mut) {
+        if let Some(dependencies) = workspace.get_mut("dependencies").and_then(toml::Value::as_table_mut) {
+            dependencies.retain(|name, _| inherited.contains(name));
+        }
+        let members = shared.into_iter().cloned().map(toml::Value::String).collect();
+        workspace.insert("members".to_owned(), toml::Value::Array(members));
+        workspace.remove("default-members");
+    }
+    Ok(whole.to_string())
+}
+
 fn manifest(root: &Path, folder: &str) -> Result<toml::Table, Error> {
     let path = root.join(folder).join("Cargo.toml");
     let text = fs::read_to_string(&path).map_err(|source| Error::Source { path: path.clone(), source })?;

@@ -51,7 +51,7 @@ pub(crate) fn root(project: &Project, target: Target) -> Result<BTreeMap<String,
         texts.insert("usr/lib/sysctl.d/60-evek.conf".into(), list);
     }
     if let Some(live) = defs.images.get("live") {
-        texts.extend(live.partitions.iter().enumerate().map(|(n, p)| repart(n, p)));
+        texts.extend(defs.partitions(live).iter().enumerate().map(|(n, p)| repart(n, p)));
     }
     Ok(texts)
 }
@@ -59,12 +59,7 @@ pub(crate) fn root(project: &Project, target: Target) -> Result<BTreeMap<String,
 /// What systemd-repart is told of a partition (repart.d(5)): it finds those that are there by type and order, and makes the
 /// others.
 fn repart(n: usize, partition: &defs::Partition) -> (String, String) {
-    let kind = match partition.role {
-        defs::PartitionType::Esp => ::disk::PartitionType::EfiSystem,
-        defs::PartitionType::Slot => ::disk::PartitionType::Image,
-        defs::PartitionType::Config => ::disk::PartitionType::Config,
-        defs::PartitionType::Persist => ::disk::PartitionType::Persist,
-    };
+    let kind = crate::disk::kind(partition.role);
     let mut text = format!("[Partition]\nType={}\nLabel={}\n", kind.guid(), partition.label);
     let size = partition.size.0;
     if partition.grow {
@@ -75,6 +70,6 @@ fn repart(n: usize, partition: &defs::Partition) -> (String, String) {
     if partition.role == defs::PartitionType::Persist {
         text.push_str("Format=ext4\n");
     }
-    let label = partition.label.value.to_lowercase().replace(' ', "-");
+    let label = partition.label.to_lowercase().replace(' ', "-");
     (format!("usr/lib/repart.d/{}-{label}.conf", 10 + 10 * n), text)
 }

@@ -1,7 +1,7 @@
 //! Top layers: our own programs and files, and what follows from them — links, enabled units, accounts.
 
 use crate::layers::{lower, write_layer};
-use defs::{Group, Located, Units, User};
+use defs::{Group, Located, PathGlob, Units, User};
 use graph::{Ctx, StepError};
 use std::{collections::BTreeMap, fs};
 use tree::{Entry, Tree, TreePath};
@@ -15,6 +15,9 @@ pub(crate) struct Top {
     pub(crate) arch: Arch,
     /// Programs by the label of their input: where they go, such as `usr/bin/kube`.
     pub(crate) programs: BTreeMap<String, String>,
+    /// Other files by the label of their input: where they go.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub(crate) blobs: BTreeMap<String, String>,
     pub(crate) links: BTreeMap<String, Located<String>>,
     pub(crate) users: BTreeMap<String, User>,
     pub(crate) groups: BTreeMap<String, Group>,
@@ -25,9 +28,12 @@ pub(crate) struct Top {
     pub(crate) texts: BTreeMap<String, String>,
     /// In the order in which they are enabled; a later default target wins.
     pub(crate) units: Vec<Units>,
+    /// Files whose architecture is not checked.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) foreign: Vec<Located<PathGlob>>,
 }
 
-/// Inputs `lower/…`, `program/…`, `files/<n>` (folders of the source tree, later ones win); output `tar`.
+/// Inputs `lower/…`, `program/…`, others that the parameters name, `files/<n>` (folders of the source tree, later ones win); output `tar`.
 pub(crate) fn top(ctx: &mut Ctx<'_>) -> Result<(), StepError> {
     let params: Top = ctx.params()?;
     let lower = lower(ctx)?;
@@ -35,10 +41,12 @@ pub(crate) fn top(ctx: &mut Ctx<'_>) -> Result<(), StepError> {
     for label in ctx.labels("files/") {
         full.merge(Tree::from_folder(&ctx.input(label)?)?)?;
     }
-    for (label, path) in &params.programs {
-        let program = ctx.input(label)?;
-        let len = fs::metadata(&program)?.len();
-        full.insert(TreePath::new(path)?, Entry::file_from(0o755, program, len))?;
+    for (mode, files) in [(0o755, &params.programs), (0o644, &params.blobs)] {
+        for (label, path) in files {
+            let file = ctx.input(label)?;
+            let len = fs::metadata(&file)?.len();
+            full.insert(TreePath::new(path)?, Entry::file_from(mode, file, len))?;
+        }
     }
     for folder in &params.folders {
         full.insert(TreePath::new(folder)?, Entry::dir(0o755))?;
@@ -54,5 +62,5 @@ pub(crate) fn top(ctx: &mut Ctx<'_>) -> Result<(), StepError> {
     for units in &params.units {
         oci::finish::units::apply(&mut full, units)?;
     }
-    write_layer(ctx, &full, &lower, params.arch)
+    write_layer(ctx, &full, &lower, params.arch, &params.foreign)
 }

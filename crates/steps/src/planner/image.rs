@@ -1,17 +1,17 @@
 //! The root image, the store and what the firmware starts.
 
-use super::{Layer, Planner, params};
+use super::{Layer, Planner, ROOT, params};
 use crate::{
     Error,
     disk::{self, Config},
-    firmware::{self, Esp, Uki},
-    kernel,
+    firmware::{self, Esp, Uki, Xen},
     layers::Debs,
     project::Targets,
     slot::{self, Image, Store},
     top,
+    wanted::HYPERVISOR,
 };
-use defs::{ImageConfig, Located, Units};
+use defs::{Deb, ImageConfig, Located, Units};
 use graph::{Step, StepId};
 use std::collections::BTreeMap;
 use store::Role;
@@ -21,34 +21,6 @@ use types::Bytes;
 const REGISTRY: &str = "evek.local";
 
 impl Planner<'_> {
-    /// The kernel: outputs `vmlinuz`, `release`, `tar`.
-    pub(super) fn kernel(&mut self) -> Result<StepId, Error> {
-        let tools = self.toolbox("files")?;
-        let kernel = kernel::Kernel { arch: self.arch(), drop: self.project.defs.kernel.modules.drop.clone() };
-        let step = Step::new(self.id("kernel"), "kernel", kernel::KERNEL_VERSION, kernel::kernel)
-            .from("files", tools, "root")
-            .at("kernel/kernel.yml", None);
-        // what the kernel's package depends on makes initramfs archives and the like, which is our work
-        let step =
-            self.with_debs(params(step, &kernel), "kernel", self.arch(), |name| name.starts_with("linux-image-"))?;
-        self.add(step)
-    }
-
-    pub(super) fn initramfs(&mut self, kernel: &StepId) -> Result<StepId, Error> {
-        let defs = &self.project.defs;
-        let hv = defs.flavour(self.target.flavour)?;
-        let own = defs.kernel.arch.get(&self.arch()).map(|a| a.initramfs.clone()).unwrap_or_default();
-        let modules = [defs.kernel.initramfs.clone(), own, hv.kernel.initramfs.clone()].concat();
-        let init = defs.packages.get("init").ok_or_else(|| Error::NoPackage { name: "init".into() })?;
-        let init = self.rust(init)?;
-        let step = Step::new(self.flavoured("initramfs"), "initramfs", kernel::INITRAMFS_VERSION, kernel::initramfs)
-            .from("modules", kernel.clone(), "tar")
-            .from("release", kernel.clone(), "release")
-            .from("init", init, "init")
-            .at("kernel/kernel.yml", None);
-        self.add(params(step, &kernel::Initramfs { modules }))
-    }
-
     /// The layers of the root image, the lowest first.
     pub(super) fn root_layers(&mut self, kernel: &StepId) -> Result<Vec<Layer>, Error> {
         let defs = &self.project.defs;
@@ -67,11 +39,12 @@ impl Planner<'_> {
             users: rootfs.users.clone(),
             groups: rootfs.groups.clone(),
             caps: rootfs.caps.clone(),
+            foreign: rootfs.foreign.clone(),
         };
-        let layer = self.debs("rootfs", &below, &debs, "rootfs/rootfs.yml")?;
+        let layer = self.debs(ROOT, "rootfs", &below, &debs, "rootfs/rootfs.yml")?;
         below.push(layer);
-        let modules = self.erofs("modules", kernel.clone())?;
-        if !hv.rootfs.debs.is_empty() {
+        let modules = self.erofs(ROOT, "modules", kernel.clone())?;
+        if Deb::any_for(&hv.rootfs.debs, self.arch()) {
             let set = format!("rootfs/{}", self.target.flavour);
             let more = Debs {
                 arch: self.arch(),
@@ -81,11 +54,13 @@ impl Planner<'_> {
                 users: BTreeMap::new(),
                 groups: BTreeMap::new(),
                 caps: BTreeMap::new(),
+                foreign: hv.rootfs.foreign.clone(),
             };
-            let layer = self.debs(&set, &below, &more, &format!("hv/{}.yml", self.target.flavour))?;
+            let layer = self.debs(ROOT, &set, &below, &more, &format!("hv/{}.yml", self.target.flavour))?;
             below.push(layer);
         }
         below.push(modules);
+        below.extend(self.kernel_firmware(kernel)?);
         let top = self.root_top(&below)?;
         below.push(top);
         Ok(below)
@@ -108,6 +83,7 @@ impl Planner<'_> {
         if let Some(files) = &hv.rootfs.files {
             step = self.files(step, "files/99-hv", &format!("hv/{files}"))?;
         }
+        top.foreign.extend(rootfs.foreign.iter().chain(&hv.rootfs.foreign).cloned());
         top.folders = rootfs.folders.clone();
         top.texts = crate::texts::root(self.project, self.target)?;
         let mut services = Units::default();
@@ -118,7 +94,7 @@ impl Planner<'_> {
         top.units = vec![rootfs.units.clone(), hv.rootfs.units.clone(), services];
         let step = self.on(params(step, &top), below);
         let tar = self.add(step)?;
-        self.erofs(&format!("root/{}", self.target.flavour), tar)
+        self.erofs(ROOT, &format!("root/{}", self.target.flavour), tar)
     }
 
     pub(crate) fn image(&mut self) -> Result<Targets, Error> {
@@ -140,7 +116,7 @@ impl Planner<'_> {
                 service,
             });
         };
-        push("root", version, Role::Root, None, root, None);
+        push(ROOT, version, Role::Root, None, root, None);
         let services = hv.packages.iter().map(|n| (n, Role::Service));
         for (name, role) in services.chain(hv.payload.iter().map(|n| (n, Role::Payload))) {
             let package =
@@ -152,43 +128,75 @@ impl Planner<'_> {
         }
         let mut step = Step::new(self.flavoured("slot"), "slot", slot::VERSION, slot::slot)
             .at(format!("hv/{}.yml", self.target.flavour), None);
-        for (name, layer) in layers {
-            step =
-                step.from(format!("tar/{name}"), layer.tar, "tar").from(format!("erofs/{name}"), layer.erofs, "erofs");
+        for (name, layer) in &layers {
+            step = step.from(format!("tar/{name}"), layer.tar.clone(), "tar");
+            step = step.from(format!("erofs/{name}"), layer.erofs.clone(), "erofs");
         }
-        let slot = self.add(params(step, &Store { arch: self.arch(), images }))?;
-        self.disk(&kernel, slot)
+        let slot = self.add(params(step, &Store { arch: self.arch(), images: images.clone() }))?;
+        let targets = self.disk(&kernel, slot)?;
+        self.size(&images, &layers, &targets)?;
+        Ok(targets)
     }
 
     pub(super) fn disk(&mut self, kernel: &StepId, slot: StepId) -> Result<Targets, Error> {
+        let defs = &self.project.defs;
+        let uki = self.uki(kernel, &slot)?;
+        let live = defs.images.get("live").ok_or_else(|| Error::NoImage { name: "live".into() })?;
+        let partitions = defs.partitions(live);
+        let size = |role| partitions.iter().find(|p| p.role == role && !p.first_boot).map_or(Bytes(0), |p| p.size);
+        let name = format!("evek-{}", self.project.full_version(self.target));
+        let step = Step::new(self.flavoured("esp"), "esp", firmware::ESP_VERSION, firmware::esp)
+            .from("uki", uki.clone(), "uki")
+            .at("images/live.yml", None);
+        let esp = Esp { arch: self.arch(), name, size: size(defs::PartitionType::Esp) };
+        let step = self.with_debs(params(step, &esp), "boot", self.arch(), is_systemd_boot)?;
+        let esp = self.add(step)?;
+        let step = Step::new("config", "config", disk::CONFIG_VERSION, disk::config).at("images/live.yml", None);
+        let config = self.add(params(step, &Config { size: size(defs::PartitionType::Config) }))?;
+        let checks = vec![self.kernel_lint(kernel)?];
+        Ok(Targets { slot, uki, esp, config, size: self.flavoured("size"), checks })
+    }
+
+    /// What systemd-boot starts, output `uki`: the kernel's unified image, or Xen's with the kernel in it.
+    fn uki(&mut self, kernel: &StepId, slot: &StepId) -> Result<StepId, Error> {
         let defs = &self.project.defs;
         let hv = defs.flavour(self.target.flavour)?;
         let initramfs = self.initramfs(kernel)?;
         let own = defs.kernel.arch.get(&self.arch()).map(|a| a.cmdline.clone()).unwrap_or_default();
         let cmdline = [own, defs.kernel.cmdline.clone(), hv.kernel.cmdline.clone()].concat();
         let os_release = crate::texts::os_release(self.project, self.target);
-        let boot = |name: &str| name == "systemd-boot-efi";
-        let step = Step::new(self.flavoured("uki"), "uki", firmware::UKI_VERSION, firmware::uki)
-            .from("vmlinuz", kernel.clone(), "vmlinuz")
-            .from("release", kernel.clone(), "release")
-            .from("initrd", initramfs, "initrd")
-            .from("root", slot.clone(), "root")
-            .at("kernel/kernel.yml", None);
-        let step = params(step, &Uki { arch: self.arch(), cmdline, os_release });
-        let step = self.with_debs(step, "boot", self.arch(), boot)?;
-        let uki = self.add(step)?;
-
-        let live = defs.images.get("live").ok_or_else(|| Error::NoImage { name: "live".into() })?;
-        let size = |role| live.partitions.iter().find(|p| p.role == role && !p.first_boot).map_or(Bytes(0), |p| p.size);
-        let name = format!("evek-{}", self.project.full_version(self.target));
-        let step = Step::new(self.flavoured("esp"), "esp", firmware::ESP_VERSION, firmware::esp)
-            .from("uki", uki.clone(), "uki")
-            .at("images/live.yml", None);
-        let esp = Esp { arch: self.arch(), name, size: size(defs::PartitionType::Esp) };
-        let step = self.with_debs(params(step, &esp), "boot", self.arch(), boot)?;
-        let esp = self.add(step)?;
-        let step = Step::new("config", "config", disk::CONFIG_VERSION, disk::config).at("images/live.yml", None);
-        let config = self.add(params(step, &Config { size: size(defs::PartitionType::Config) }))?;
-        Ok(Targets { slot, uki, esp, config })
+        let step = if let Some(xen) = &hv.xen {
+            let own = xen.arch.get(&self.arch()).map(|a| a.cmdline.clone()).unwrap_or_default();
+            let options = [own, xen.cmdline.clone()].concat();
+            let step = Step::new(self.flavoured("xen"), "xen", firmware::XEN_VERSION, firmware::xen)
+                .at(format!("hv/{}.yml", self.target.flavour), None);
+            self.with_debs(
+                params(step, &Xen { arch: self.arch(), options, cmdline, os_release }),
+                HYPERVISOR,
+                self.arch(),
+                |_| true,
+            )?
+        } else {
+            let uki = Uki { arch: self.arch(), cmdline, os_release };
+            let step = Step::new(self.flavoured("uki"), "uki", firmware::UKI_VERSION, firmware::uki)
+                .from("release", kernel.clone(), "release")
+                .at("kernel/kernel.yml", None);
+            let step = match self.microcode()? {
+                Some(microcode) => step.from("microcode", microcode, "cpio"),
+                None => step,
+            };
+            self.with_debs(params(step, &uki), "boot", self.arch(), is_systemd_boot)?
+        };
+        let step = step.from("vmlinuz", kernel.clone(), "vmlinuz").from("initrd", initramfs, "initrd").from(
+            "root",
+            slot.clone(),
+            "root",
+        );
+        self.add(step)
     }
+}
+
+/// Of the set `boot`, what is not there only because another package depends on it.
+fn is_systemd_boot(deb: &str) -> bool {
+    deb == "systemd-boot-efi"
 }

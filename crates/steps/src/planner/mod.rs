@@ -6,8 +6,10 @@
 //! ```
 
 mod image;
+mod kernel;
 mod package;
 mod programs;
+mod size;
 
 use crate::{
     Error,
@@ -19,7 +21,7 @@ use crate::{
 use graph::{Graph, Step, StepId};
 use types::Arch;
 
-/// The steps of one image, growing.
+/// The steps of images, growing.
 pub(crate) struct Planner<'p> {
     project: &'p Project,
     target: Target,
@@ -30,9 +32,16 @@ pub(crate) struct Planner<'p> {
 #[derive(Debug, Clone)]
 struct Layer {
     name: String,
+    /// The component whose size it counts to: a package of `pkg/`, or the root.
+    owner: String,
     tar: StepId,
     erofs: StepId,
+    /// Whether it is of Debian packages, and its step says which file is of which.
+    of_debs: bool,
 }
+
+/// The component of layers that are in the root image only.
+const ROOT: &str = "root";
 
 fn json<T: serde::Serialize>(value: &T) -> serde_json::Value {
     serde_json::to_value(value).expect("parameters have string keys only")
@@ -54,6 +63,11 @@ impl<'p> Planner<'p> {
         Self { project, target, graph: Graph::new() }
     }
 
+    /// The same for another target, which shares what it can.
+    pub(crate) fn target(&mut self, target: Target) {
+        self.target = target;
+    }
+
     /// All steps that were planned.
     pub(crate) fn finish(self) -> Graph {
         self.graph
@@ -73,10 +87,7 @@ impl<'p> Planner<'p> {
 
     /// Adds a step unless it is there: layers are shared.
     fn add(&mut self, step: Step) -> Result<StepId, Error> {
-        if self.graph.get(&step.id).is_some() {
-            return Ok(step.id);
-        }
-        Ok(self.graph.add(step)?)
+        Ok(self.graph.share(step)?)
     }
 
     /// With the packages of a set, or those of them that `keep` names, as inputs `deb/…`.
@@ -99,14 +110,14 @@ impl<'p> Planner<'p> {
         self.add(step.at("xtask/toolbox.yml", None))
     }
 
-    fn erofs(&mut self, name: &str, tar: StepId) -> Result<Layer, Error> {
+    fn erofs(&mut self, owner: &str, name: &str, tar: StepId) -> Result<Layer, Error> {
         let tools = self.toolbox("files")?;
         let step = Step::new(self.id(&format!("erofs/{name}")), "erofs", layers::EROFS_VERSION, layers::erofs)
             .from("tar", tar.clone(), "tar")
             .from("files", tools, "root")
             .slots(usize::MAX);
         let erofs = self.add(params(step, &Erofs { compression: "zstd,3".into(), cluster: 65536 }))?;
-        Ok(Layer { name: name.to_owned(), tar, erofs })
+        Ok(Layer { name: name.to_owned(), owner: owner.to_owned(), tar, erofs, of_debs: false })
     }
 
     fn on(&self, mut step: Step, below: &[Layer]) -> Step {
@@ -117,7 +128,7 @@ impl<'p> Planner<'p> {
     }
 
     /// The layer of a set of Debian packages.
-    fn debs(&mut self, set: &str, below: &[Layer], debs: &Debs, file: &str) -> Result<Layer, Error> {
+    fn debs(&mut self, owner: &str, set: &str, below: &[Layer], debs: &Debs, file: &str) -> Result<Layer, Error> {
         let name = set.trim_start_matches("pkg/").to_owned();
         let tools = self.toolbox("files")?;
         let step = Step::new(self.id(&format!("debs/{name}")), "debs", layers::DEBS_VERSION, layers::debs)
@@ -126,7 +137,7 @@ impl<'p> Planner<'p> {
             .slots(2);
         let step = self.with_debs(self.on(params(step, debs), below), set, self.arch(), |_| true)?;
         let tar = self.add(step)?;
-        self.erofs(&name, tar)
+        Ok(Layer { of_debs: true, ..self.erofs(owner, &name, tar)? })
     }
 
     fn files(&self, step: Step, label: &str, folder: &str) -> Result<Step, Error> {

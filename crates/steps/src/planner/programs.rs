@@ -5,7 +5,7 @@ use crate::{
     Error,
     programs::{self, Go, Rust},
     sources,
-    wanted::{CARGO, go_vendor, host},
+    wanted::{CARGO, go_vendor, host, tools_for},
 };
 use defs::Package;
 use graph::{Step, StepId};
@@ -20,11 +20,11 @@ impl Planner<'_> {
     }
 
     pub(super) fn rust_step(&mut self, step: Step, rust: &Rust) -> Result<Step, Error> {
-        let (tools, vendor) = (self.toolbox("rust")?, self.vendor(CARGO)?);
+        let (tools, vendor) = (self.toolbox(&tools_for("rust", rust.arch))?, self.vendor(CARGO)?);
         let mut step =
             params(step, rust).from("rust", tools, "root").from("vendor", vendor, "vendor").slots(usize::MAX);
         let mut manifests: BTreeSet<String> = rust.crates.iter().map(|c| format!("{c}/Cargo.toml")).collect();
-        manifests.extend(["Cargo.toml", "pkg/Cargo.toml", "pkg/Cargo.lock"].map(str::to_owned));
+        manifests.extend(["pkg/Cargo.toml", "pkg/Cargo.lock"].map(str::to_owned));
         for manifest in manifests {
             let path = sources::at(self.project.root(), &manifest);
             let digest = sources::file(&path)?;
@@ -42,14 +42,16 @@ impl Planner<'_> {
         }
         let crates: Vec<String> = crates.into_iter().collect();
         let arch = self.arch();
-        let deps = Rust { arch, package: None, binaries: vec![], crates: crates.clone() };
+        let shared = sources::shared_manifest(root, &crates)?;
+        let deps =
+            Rust { arch, package: None, binaries: vec![], crates: crates.clone(), shared: shared.clone() };
         let step = Step::new(self.id("rust-deps"), "rust-deps", programs::RUST_VERSION, programs::rust_deps);
         let step = self.rust_step(step.at("pkg/Cargo.lock", None), &deps)?;
         let deps = self.add(step)?;
 
         let name = &package.name.value;
         let binaries = package.rust.iter().map(|p| p.bin.value.clone()).collect();
-        let rust = Rust { arch, package: Some(name.clone()), binaries, crates };
+        let rust = Rust { arch, package: Some(name.clone()), binaries, crates, shared };
         let step = Step::new(self.id(&format!("rust/{name}")), "rust", programs::RUST_VERSION, programs::rust);
         let mut step =
             self.rust_step(step.at(format!("pkg/{name}/pkg.yml"), None), &rust)?.from("deps", deps, "target");
@@ -74,7 +76,8 @@ impl Planner<'_> {
             vars,
             cgo: program.cgo,
         };
-        let (tools, vendor) = (self.toolbox("go")?, self.vendor(&go_vendor(name, &program.dir))?);
+        let (tools, vendor) =
+            (self.toolbox(&tools_for("go", self.arch()))?, self.vendor(&go_vendor(name, &program.dir))?);
         let step = Step::new(self.id(&format!("go/{name}/{}", program.bin)), "go", programs::GO_VERSION, programs::go)
             .from("go", tools, "root")
             .from("vendor", vendor, "vendor")
@@ -86,8 +89,9 @@ impl Planner<'_> {
 
     /// The toolbox's Go, as Go names it: `go1.26.11`.
     pub(super) fn go_version(&self) -> Result<String, Error> {
-        let no_set = || Error::NoSet { set: "toolbox/go".into(), arch: self.arch() };
-        let set = self.project.lock.set("toolbox/go", host()?).ok_or_else(no_set)?;
+        let (name, host) = (format!("toolbox/{}", tools_for("go", self.arch())), host()?);
+        let no_set = || Error::NoSet { set: name.clone(), arch: host };
+        let set = self.project.lock.set(&name, host).ok_or_else(no_set)?;
         let deb = self.project.lock.debs_of(set).find(|d| d.name.starts_with("golang-") && d.name.ends_with("-go"));
         let version = &deb.ok_or_else(no_set)?.version;
         Ok(format!("go{}", version.split(['-', '~', '+']).next().unwrap_or(version)))

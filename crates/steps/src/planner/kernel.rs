@@ -1,0 +1,159 @@
+//! The kernel and what goes with it: built or Debian's, linted, with firmware, microcode and initramfs.
+
+use super::{Layer, Planner, ROOT, params};
+use crate::{
+    Error, kernel, sources,
+    wanted::{FIRMWARE, KERNEL, KERNEL_SOURCE, MICROCODE, tools_for},
+};
+use defs::{ConfigBase, Deb, KernelBuild, KernelSource, Located};
+use graph::{Step, StepId};
+
+/// What depends on Debian's image package makes initramfs archives and the like, which is our work.
+fn is_image(name: &str) -> bool {
+    name.starts_with("linux-image-")
+}
+
+impl Planner<'_> {
+    /// The kernel: outputs `vmlinuz`, `release`, `config`, `tar` and `index`.
+    pub(super) fn kernel(&mut self) -> Result<StepId, Error> {
+        let tools = self.toolbox("files")?;
+        let defs = &self.project.defs.kernel;
+        let (drop, keep) = (defs.modules.drop.clone(), defs.modules.keep.clone());
+        let step = Step::new(self.id("kernel"), "kernel", kernel::KERNEL_VERSION, kernel::kernel)
+            .from("files", tools, "root")
+            .at("kernel/kernel.yml", None);
+        let step = params(step, &kernel::Kernel { arch: self.arch(), drop, keep });
+        let step = match (defs.source, &defs.build) {
+            (KernelSource::Build, Some(build)) => step.from("built", self.kernel_build(build)?, "packed"),
+            _ => self.with_debs(step, KERNEL, self.arch(), is_image)?,
+        };
+        self.add(step)
+    }
+
+    fn kernel_build(&mut self, build: &KernelBuild) -> Result<StepId, Error> {
+        let arch = self.arch();
+        let tools = self.toolbox(&tools_for("kernel", arch))?;
+        let step = Step::new("kernel-source", "kernel-source", kernel::SOURCE_VERSION, kernel::source)
+            .at("kernel/kernel.yml", Some(build.deb.at.line));
+        let source = build.deb.name.clone();
+        let step = self.with_debs(step, KERNEL_SOURCE, arch, |name| name == source)?;
+        let source = self.add(step)?;
+
+        let step = Step::new(self.id("kernel-config"), "kernel-config", kernel::CONFIG_VERSION, kernel::config)
+            .from("kernel", tools.clone(), "root")
+            .from("source", source.clone(), "source")
+            .at("kernel/kernel.yml", Some(build.deb.at.line));
+        let step = params(step, &kernel::Config { arch, base: build.base });
+        let mut step = self.with_fragments(step)?;
+        if build.base == ConfigBase::Debian {
+            step = self.with_debs(step, KERNEL, arch, is_image)?;
+        }
+        let config = self.add(step)?;
+
+        let step = Step::new(self.id("kernel-build"), "kernel-build", kernel::BUILD_VERSION, kernel::build)
+            .from("kernel", tools, "root")
+            .from("source", source, "source")
+            .from("config", config, "config")
+            .at("kernel/kernel.yml", Some(build.deb.at.line))
+            .slots(usize::MAX);
+        self.add(params(step, &kernel::Build { arch }))
+    }
+
+    /// With the fragments of a kernel that is built, in their order.
+    fn with_fragments(&self, mut step: Step) -> Result<Step, Error> {
+        let defs = &self.project.defs.kernel;
+        let common = defs.build.iter().flat_map(|b| &b.fragments);
+        let own = defs.arch.get(&self.arch()).into_iter().flat_map(|a| &a.fragments);
+        for (n, fragment) in common.chain(own).enumerate() {
+            let file = format!("kernel/{fragment}");
+            let path = self.project.root().join(&file);
+            step = step.file(kernel::fragment_label(n, &file), path.clone(), sources::file(&path)?);
+        }
+        Ok(step)
+    }
+
+    /// Whether the kernel has what this flavour needs: output `report`.
+    pub(super) fn kernel_lint(&mut self, kernel: &StepId) -> Result<StepId, Error> {
+        let (defs, arch, flavour) = (&self.project.defs, self.arch(), self.target.flavour);
+        let concerned = |n: &&defs::Needs| {
+            n.arch.as_ref().is_none_or(|a| a.contains(&arch))
+                && n.flavours.as_ref().is_none_or(|all| all.iter().any(|f| f.0 == flavour))
+        };
+        let mut load = self.first_stage_modules()?;
+        load.extend(defs.flavour(flavour)?.kernel.load.iter().cloned());
+        let lint = kernel::Lint {
+            needs: defs.lint.needs.iter().filter(concerned).cloned().collect(),
+            load,
+            drop: defs.kernel.modules.drop.clone(),
+        };
+        // the step's function has its parameters with their places
+        let places = lint.clone();
+        let step = Step::new(self.flavoured("kernel-lint"), "kernel-lint", kernel::LINT_VERSION, move |ctx| {
+            kernel::lint(ctx, &places)
+        });
+        let step = step.from("config", kernel.clone(), "config").from("index", kernel.clone(), "index");
+        let mut step = params(step, &lint).at("kernel/lint.yml", None);
+        if defs.kernel.source == KernelSource::Build {
+            step = self.with_fragments(step)?;
+        }
+        self.add(step)
+    }
+
+    /// The modules that the first stage loads.
+    fn first_stage_modules(&self) -> Result<Vec<Located<String>>, Error> {
+        let defs = &self.project.defs;
+        let own = defs.kernel.arch.get(&self.arch()).map(|a| a.initramfs.clone()).unwrap_or_default();
+        let flavours = defs.flavour(self.target.flavour)?.kernel.initramfs.clone();
+        Ok([defs.kernel.initramfs.clone(), own, flavours].concat())
+    }
+
+    pub(super) fn initramfs(&mut self, kernel: &StepId) -> Result<StepId, Error> {
+        let modules = self.first_stage_modules()?;
+        let init = self.project.defs.packages.get("init").ok_or_else(|| Error::NoPackage { name: "init".into() })?;
+        let init = self.rust(init)?;
+        self.initramfs_of(self.flavoured("initramfs"), kernel, (init, "init"), modules, "kernel/kernel.yml")
+    }
+
+    /// An initramfs: a program, output of the step that compiles it, and modules of the kernel.
+    pub(super) fn initramfs_of(
+        &mut self,
+        id: StepId,
+        kernel: &StepId,
+        (program, output): (StepId, &str),
+        modules: Vec<Located<String>>,
+        file: &str,
+    ) -> Result<StepId, Error> {
+        let step = Step::new(id, "initramfs", kernel::INITRAMFS_VERSION, kernel::initramfs)
+            .from("modules", kernel.clone(), "tar")
+            .from("release", kernel.clone(), "release")
+            .from("init", program, output)
+            .at(file, None);
+        self.add(params(step, &kernel::Initramfs { arch: self.arch(), modules }))
+    }
+
+    /// The layer with firmware for the modules; none where no package of it is named.
+    pub(super) fn kernel_firmware(&mut self, kernel: &StepId) -> Result<Option<Layer>, Error> {
+        let arch = self.arch();
+        if !Deb::any_for(&self.project.defs.kernel.firmware, arch) {
+            return Ok(None);
+        }
+        let step = Step::new(self.id("firmware"), "firmware", kernel::FIRMWARE_VERSION, kernel::firmware)
+            .from("index", kernel.clone(), "index")
+            .at("kernel/kernel.yml", None);
+        let step = self.with_debs(params(step, &kernel::Firmware { arch }), FIRMWARE, arch, |_| true)?;
+        let tar = self.add(step)?;
+        Ok(Some(Layer { of_debs: true, ..self.erofs(ROOT, "firmware", tar)? }))
+    }
+
+    /// The archive with microcode: output `cpio`; none where no package of it is named.
+    pub(super) fn microcode(&mut self) -> Result<Option<StepId>, Error> {
+        let (arch, debs) = (self.arch(), &self.project.defs.kernel.arch);
+        if !debs.get(&arch).is_some_and(|a| Deb::any_for(&a.microcode, arch)) {
+            return Ok(None);
+        }
+        let step = Step::new(self.id("microcode"), "microcode", kernel::MICROCODE_VERSION, kernel::microcode)
+            .at("kernel/kernel.yml", None);
+        let step = self.with_debs(step, MICROCODE, arch, |name| name.ends_with("-microcode"))?;
+        self.add(step).map(Some)
+    }
+}
