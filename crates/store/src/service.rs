@@ -33,6 +33,9 @@ pub struct ServiceSpec {
     /// Device nodes of the host to pass in, by path.
     #[serde(default)]
     pub devices: Vec<String>,
+    /// Device nodes to pass in where the machine has them, such as /dev/kvm.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub optional_devices: Vec<String>,
     /// Folders and files of the host that the container sees. `/tmp` and `/run` are always fresh tmpfs.
     #[serde(default)]
     pub mounts: Vec<Mount>,

@@ -8,7 +8,7 @@
 use crate::{
     Error,
     console::Lines,
-    machine::{firmware, flash, model, program},
+    machine::{Boots, firmware, flash, model, program},
     tools::{Call, Tools, Uses, heard},
 };
 use serde::{Deserialize, Serialize};
@@ -107,7 +107,7 @@ fn boots(tools: &Tools, arch: Arch, accel: Accel) -> Result<Option<String>, Erro
     let bytes = fs::read(&template).map_err(Error::io("read firmware variables", &template))?;
     fs::write(&variables, bytes).map_err(Error::io("write", &variables))?;
     let mut args = ["-nodefaults", "-no-user-config", "-display", "none", "-m", "256M"].map(str::to_owned).to_vec();
-    args.extend(model(arch, accel));
+    args.extend(model(arch, Boots::Kernel, accel));
     let folder = Uses::machine(dir.path());
     args.extend(flash(Path::new(code), &folder.view().join("variables.fd")));
     args.extend(["-nic", "none", "-serial", "stdio"].map(str::to_owned));

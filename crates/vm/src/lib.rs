@@ -30,7 +30,7 @@ pub use console::OnLine;
 pub use error::Error;
 pub use failure::{BootFailure, Failure, SHOWN_LINES, classify};
 pub use guest::{Guest, Terminal, Until};
-pub use machine::{Forward, Machine, Network, SSH_PORT_NAME};
+pub use machine::{Boots, Forward, Machine, Network, SSH_PORT_NAME};
 pub use ports::free_port;
 pub use qmp::Event;
 pub use ssh::Output;

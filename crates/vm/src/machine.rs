@@ -2,7 +2,7 @@
 
 use crate::accel::Accel;
 use std::path::{Path, PathBuf};
-use types::{Arch, Bytes};
+use types::{Arch, Bytes, Flavour};
 
 /// Name of the virtio-serial port on which the guest runs `sshd -i`.
 pub const SSH_PORT_NAME: &str = "org.evek.ssh";
@@ -12,6 +12,8 @@ pub const SSH_PORT_NAME: &str = "org.evek.ssh";
 pub struct Machine {
     /// What the image is for.
     pub arch: Arch,
+    /// What the firmware starts.
+    pub boots: Boots,
     /// Processors.
     pub cpus: u32,
     /// Memory.
@@ -33,6 +35,25 @@ pub struct Machine {
     pub replay: String,
     /// Further arguments for QEMU.
     pub extra: Vec<String>,
+}
+
+/// What the firmware starts, which decides what the machine must have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Boots {
+    /// A kernel.
+    #[default]
+    Kernel,
+    /// Xen, which needs a processor that can run guests.
+    Xen,
+}
+
+impl From<Flavour> for Boots {
+    fn from(flavour: Flavour) -> Self {
+        match flavour {
+            Flavour::Kvm | Flavour::Kubevirt => Self::Kernel,
+            Flavour::Xen => Self::Xen,
+        }
+    }
 }
 
 /// What network cards the guest has.
@@ -99,20 +120,29 @@ pub(crate) enum Console {
 }
 
 /// Which processor and machine model.
-pub(crate) fn model(arch: Arch, accel: Accel) -> Vec<String> {
-    let machine = match arch {
-        Arch::Amd64 => "q35",
-        Arch::Arm64 => "virt",
+pub(crate) fn model(arch: Arch, boots: Boots, accel: Accel) -> Vec<String> {
+    let machine = match (arch, boots) {
+        (Arch::Amd64, _) => "q35",
+        (Arch::Arm64, Boots::Kernel) => "virt",
+        // Debian builds Xen for AArch64 without ACPI, which leaves the device tree
+        (Arch::Arm64, Boots::Xen) => "virt,virtualization=on,gic-version=3,acpi=off",
     };
-    let (accel, cpu) = match (accel, arch) {
-        (Accel::Kvm, _) => ("kvm", "host"),
+    let (accel, cpu) = match (accel, arch, boots) {
+        (Accel::Kvm, ..) => ("kvm", "host"),
         // `max` has all of x86-64-v3. Its 57-bit addresses would only cost a fifth step in every emulated page walk.
-        (Accel::Tcg, Arch::Amd64) => ("tcg,thread=multi", "max,la57=off"),
+        (Accel::Tcg, Arch::Amd64, Boots::Kernel) => (TCG, "max,la57=off"),
+        // QEMU 10 reports RDTSCP to a hypervisor as RDTSC, which is shorter: Xen refuses to skip what it does not know
+        (Accel::Tcg, Arch::Amd64, Boots::Xen) => (TCG, "max,la57=off,rdtscp=off"),
         // The architected pointer authentication cipher is very slow to emulate; QEMU's own stand-in is not.
-        (Accel::Tcg, Arch::Arm64) => ("tcg,thread=multi", "max,pauth-impdef=on"),
+        (Accel::Tcg, Arch::Arm64, Boots::Kernel) => (TCG, "max,pauth-impdef=on"),
+        // `max` has more than Xen 4.20 knows
+        // On QEMU 10's newer models (cortex-a76, max) Xen 4.20 faults where it turns its page tables on.
+        (Accel::Tcg, Arch::Arm64, Boots::Xen) => (TCG, "cortex-a57"),
     };
     ["-machine", machine, "-accel", accel, "-cpu", cpu].map(str::to_owned).to_vec()
 }
+
+const TCG: &str = "tcg,thread=multi";
 
 /// Both flash chips of the firmware: its code and its variables.
 pub(crate) fn flash(code: &Path, variables: &Path) -> [String; 4] {
@@ -125,7 +155,7 @@ pub(crate) fn flash(code: &Path, variables: &Path) -> [String; 4] {
 pub(crate) fn command_line(machine: &Machine, accel: Accel, files: &Files, console: Console) -> Vec<String> {
     let mut args = Args(Vec::new());
     args.add("-name evek -nodefaults -no-user-config -display none");
-    args.0.extend(model(machine.arch, accel));
+    args.0.extend(model(machine.arch, machine.boots, accel));
     args.pair("-smp", machine.cpus.to_string());
     args.pair("-m", format!("{}M", machine.memory.0 >> 20));
     args.0.extend(flash(&files.firmware, &files.variables));
@@ -215,6 +245,7 @@ mod tests {
     fn machine() -> Machine {
         Machine {
             arch: Arch::Amd64,
+            boots: Boots::Kernel,
             cpus: 2,
             memory: Bytes::gib(4),
             disk: "live.raw".into(),
@@ -282,6 +313,14 @@ mod tests {
         let line = line(&m, Accel::Tcg, Console::Driver);
         assert!(line.starts_with("qemu-system-aarch64 ") && line.contains("-machine virt"), "{line}");
         assert!(line.contains("max,pauth-impdef=on") && line.contains("pvpanic-pci"), "{line}");
+    }
+
+    #[test]
+    fn xen_gets_a_processor_that_runs_guests() {
+        let m = Machine { boots: Flavour::Xen.into(), ..machine() };
+        assert!(line(&m, Accel::Tcg, Console::Driver).contains("-cpu max,la57=off,rdtscp=off "));
+        let line = line(&Machine { arch: Arch::Arm64, ..m }, Accel::Tcg, Console::Driver);
+        assert!(line.contains("-machine virt,virtualization=on,gic-version=3,acpi=off "), "{line}");
     }
 
     #[test]
