@@ -247,8 +247,12 @@ fn devices(spec: &ServiceSpec) -> Result<(Vec<Value>, Vec<Value>), Error> {
         return Ok((Vec::new(), vec![json!({"allow": true, "access": "rwm"})]));
     }
     let (mut nodes, mut rules) = (Vec::new(), vec![json!({"allow": false, "access": "rwm"})]);
-    for path in &spec.devices {
-        let meta = fs::metadata(path).map_err(Error::io("look at the device", path))?;
+    let optional = spec.optional_devices.iter().map(|path| (path, true));
+    for (path, optional) in spec.devices.iter().map(|path| (path, false)).chain(optional) {
+        let meta = match fs::metadata(path) {
+            Err(e) if optional && e.kind() == io::ErrorKind::NotFound => continue,
+            meta => meta.map_err(Error::io("look at the device", path))?,
+        };
         let number = meta.rdev();
         let kind = match meta.mode() & 0o170_000 {
             0o020_000 => "c",

@@ -1,0 +1,41 @@
+//! `xen-tools`: what Xen's own tools need to run in containers and without shell scripts.
+//!
+//! ```text
+//!  hypervisor ── page and event channel of the first domain ──► xenfs on /proc/xen ──► xenstored ──► /run/xenstored/socket
+//!                                                               └─ xen-tools store ─┘
+//!  xl create ─► back end in the store, interface in this domain ─► /etc/xen/scripts/vif online ─► bridge ─► connected
+//!                                                                  └─ xen-tools, by that name ─┘
+//! ```
+//! It supervises nothing and keeps nothing. For disks there is nothing to do: xl itself writes a block device's numbers.
+
+mod store;
+mod vif;
+
+use std::{ffi::OsStr, path::Path, process::ExitCode};
+
+const USAGE: &str = "\
+Usage: xen-tools store [<argument of xenstored>…]   mount xenfs where xenstored looks for it, then become xenstored
+       vif online|offline                           what xl runs for a network card, as /etc/xen/scripts/vif";
+
+fn main() -> ExitCode {
+    let mut args = std::env::args_os();
+    let name = args.next().unwrap_or_default();
+    let verb = args.next().unwrap_or_default();
+    let result = match (Path::new(&name).file_name().and_then(OsStr::to_str), verb.to_str()) {
+        (Some("vif"), Some("online")) => vif::online().map_err(|e| e.to_string()),
+        // the interface goes with its domain, and leaves its bridge by that
+        (Some("vif"), Some("offline")) => Ok(()),
+        (_, Some("store")) => store::run(args).map(|never| match never {}).map_err(|e| e.to_string()),
+        _ => {
+            eprintln!("{USAGE}");
+            return ExitCode::from(2);
+        }
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(text) => {
+            eprintln!("error: {text}");
+            ExitCode::FAILURE
+        }
+    }
+}
