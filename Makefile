@@ -4,11 +4,13 @@ ZARCH ?= amd64
 ARCH ?= $(ZARCH)
 xtask = cargo xtask
 
-.PHONY: image live run test check bench lock clean help
+.PHONY: image live images run test test-all check bench lock clean help
 image:    ; @$(xtask) image --hv $(HV) --arch $(ARCH) $(ARGS)
 live:     image
+images:   ; @$(xtask) image --all $(ARGS)
 run:      ; @$(xtask) run --hv $(HV) --arch $(ARCH) $(ARGS)
 test:     ; @$(xtask) test $(ARGS)
+test-all: ; @$(xtask) test --all $(ARGS)
 check:    ; @$(xtask) check $(ARGS)
 bench:    ; @$(xtask) bench $(ARGS)
 lock:     ; @$(xtask) lock update $(ARGS)

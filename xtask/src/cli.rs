@@ -1,7 +1,8 @@
 //! The command line: every verb and flag, once. `help` texts are the reference.
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use std::path::PathBuf;
+use defs::Definitions;
+use std::{collections::BTreeSet, path::PathBuf};
 use types::{Arch, Bytes, Flavour};
 
 /// Builds, tests and inspects EVE-k images.
@@ -60,11 +61,38 @@ pub(crate) struct Target {
     pub(crate) arch: Arch,
 }
 
+/// Which images.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct Images {
+    /// Flavours: kvm, xen or kubevirt; several with commas
+    #[arg(long, env = "HV", default_value = "kvm", value_delimiter = ',')]
+    pub(crate) hv: Vec<Flavour>,
+    /// Architectures of the images: amd64 or arm64; several with commas
+    #[arg(long, env = "ARCH", default_value = "amd64", value_delimiter = ',')]
+    pub(crate) arch: Vec<Arch>,
+    /// Every flavour for every architecture, whatever --hv and --arch say
+    #[arg(long)]
+    pub(crate) all: bool,
+}
+
+impl Images {
+    /// As targets: each flavour for each architecture.
+    pub(crate) fn targets(&self, defs: &Definitions) -> Vec<steps::Target> {
+        let (flavours, archs): (BTreeSet<Flavour>, BTreeSet<Arch>) = if self.all {
+            (defs.flavours.keys().copied().collect(), Arch::ALL.into())
+        } else {
+            (self.hv.iter().copied().collect(), self.arch.iter().copied().collect())
+        };
+        let of = |arch| flavours.iter().map(move |&flavour| steps::Target { flavour, arch });
+        archs.into_iter().flat_map(of).collect()
+    }
+}
+
 /// What to do.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Verb {
-    /// Build an image into a folder of dist/
-    Image(Target),
+    /// Build images, each into a folder of dist/
+    Image(Images),
     /// Write the images of a flavour as an OCI image layout, for skopeo, umoci and registries
     Oci {
         #[command(flatten)]
@@ -72,6 +100,8 @@ pub(crate) enum Verb {
         /// The folder
         dir: PathBuf,
     },
+    /// What takes how many bytes in an image, and what its budgets leave
+    Size(Size),
     /// Boot an image in QEMU, on this terminal
     Run(Run),
     /// Run the tests: unit tests, bad input, and images booted in QEMU
@@ -80,7 +110,7 @@ pub(crate) enum Verb {
     Check,
     /// Time what users wait for
     Bench,
-    /// What would run for an image, and why
+    /// What would run for images, why, and which of it they share
     Plan(Plan),
     /// Why a step would run again: which part of its key changed
     Explain(Step),
@@ -89,6 +119,9 @@ pub(crate) enum Verb {
     /// The lock of all inputs
     #[command(subcommand)]
     Lock(Lock),
+    /// What devices are told to run
+    #[command(subcommand)]
+    App(App),
     /// What this host can do, and what to do about the rest
     Doctor,
     /// Shrink the build cache to a size, oldest first
@@ -115,6 +148,25 @@ pub(crate) enum Verb {
     HelpMake,
 }
 
+/// How to show the sizes of an image.
+#[derive(Debug, Args)]
+pub(crate) struct Size {
+    #[command(flatten)]
+    pub(crate) target: Target,
+    /// Levels of the tree to show
+    #[arg(long, default_value_t = 4)]
+    pub(crate) depth: usize,
+    /// Parts of one whole to show
+    #[arg(long, default_value_t = 12)]
+    pub(crate) parts: usize,
+    /// The whole tree as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Write one page with a treemap, which any browser opens, into this file
+    #[arg(long, conflicts_with = "json")]
+    pub(crate) html: Option<PathBuf>,
+}
+
 /// How to boot an image.
 #[derive(Debug, Args)]
 pub(crate) struct Run {
@@ -139,13 +191,16 @@ pub(crate) struct Run {
 pub(crate) struct Test {
     /// Only tests whose name contains this
     pub(crate) filter: Option<String>,
+    /// Also what takes long: every image booted
+    #[arg(long)]
+    pub(crate) all: bool,
 }
 
 /// What to plan.
 #[derive(Debug, Args)]
 pub(crate) struct Plan {
     #[command(flatten)]
-    pub(crate) target: Target,
+    pub(crate) images: Images,
     /// The graph as JSON
     #[arg(long)]
     pub(crate) json: bool,
@@ -160,12 +215,23 @@ pub(crate) struct Step {
     pub(crate) target: Target,
 }
 
+/// Verbs of declarations of apps.
+#[derive(Debug, Subcommand)]
+pub(crate) enum App {
+    /// Whether a device would take these declarations
+    Check {
+        /// Files, each named as its app with `.yml`
+        #[arg(required = true)]
+        files: Vec<PathBuf>,
+    },
+}
+
 /// Verbs of the lock.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Lock {
     /// Resolve the definitions anew and write evek.lock: all of them, or the named ones
     Update {
-        /// Sets and programs, such as `rootfs`, `pkg/kube`, `toolbox/rust`, `go/kube/k3s`; or a Go program such as `k3s` with `--to`
+        /// Sets and programs, such as `rootfs`, `pkg/kube`, `toolbox/files`, `go/kube/k3s`; or a Go program such as `k3s` with `--to`
         names: Vec<String>,
         /// The version to take over for a Go program, with upstream's replacements and checksums
         #[arg(long, requires = "names")]

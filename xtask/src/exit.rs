@@ -25,6 +25,8 @@ pub(crate) enum Exit {
     Check = 9,
     /// A virtual machine did not come up, or not as it should.
     Boot = 10,
+    /// An image is larger than its definition allows.
+    TooLarge = 11,
     /// Ctrl-C, as shells report it.
     Interrupted = 130,
 }

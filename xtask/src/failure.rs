@@ -124,6 +124,9 @@ impl From<steps::Error> for Failure {
                     matches!(&e, Error::Publish { source, .. } if source.kind() == std::io::ErrorKind::StorageFull);
                 Self::new(if full { Exit::DiskFull } else { Exit::Other }, e)
             }
+            e @ (Error::OverBudget(_) | Error::DoesNotFit(_)) => {
+                Self::new(Exit::TooLarge, e).hint("`cargo xtask size` shows everything, `--html <file>` as a picture")
+            }
             e @ Error::Host => Self::new(Exit::Host, e),
             e => Self::new(Exit::Definition, e),
         }

@@ -26,8 +26,8 @@ pub(crate) fn definitions() -> Result<Definitions, Failure> {
     Ok(Definitions::read(&root())?)
 }
 
-/// The architectures that the lock covers.
-pub(crate) const LOCKED: [Arch; 1] = [Arch::Amd64];
+/// The architectures that the lock covers, as targets and as hosts.
+pub(crate) const LOCKED: [Arch; 2] = Arch::ALL;
 
 /// An opened cache with everything around it.
 pub(crate) struct Session {

@@ -1,35 +1,60 @@
-//! `image`: from a checkout to a disk in dist/.
+//! `image`: from a checkout to disks in dist/.
 
 use crate::{
-    cli::{Common, Target},
+    cli::{Common, Images, Target},
     failure::Failure,
     session::{Session, root},
 };
 use std::path::Path;
-use steps::Published;
+use steps::{Project, Published};
 
-/// Builds and publishes an image.
-pub(crate) fn image(common: &Common, target: &Target) -> Result<Published, Failure> {
+/// Builds and publishes images.
+pub(crate) fn images(common: &Common, choice: &Images) -> Result<(), Failure> {
     let session = Session::open(common)?;
-    image_in(&session, target)
+    let project = session.project()?;
+    for published in build(&session, &project, &choice.targets(&project.defs))? {
+        println!("{}", published.folder.display());
+    }
+    Ok(())
 }
 
-/// The same in a session that is open.
-pub(crate) fn image_in(session: &Session, target: &Target) -> Result<Published, Failure> {
-    let project = session.project()?;
-    let wanted = steps::Target { flavour: target.hv, arch: target.arch };
-    let (graph, targets) = project.plan(wanted)?;
-    let built = session.build(&project, &graph, &targets.all())?;
+/// The same in a session that is open. All images are one graph, so that nothing is made twice and no processor waits.
+pub(crate) fn build(
+    session: &Session,
+    project: &Project,
+    targets: &[steps::Target],
+) -> Result<Vec<Published>, Failure> {
+    let (graph, images) = project.plan_all(targets)?;
+    let wanted: Vec<_> = images.iter().flat_map(|(_, steps)| steps.all()).collect();
+    let built = session.build(project, &graph, &wanted)?;
     let dist = root().join("dist");
-    let published = steps::publish(&project, wanted, &session.cache, (&graph, &targets), &built, &dist)?;
+    let publish = |(target, steps): &(steps::Target, steps::Targets)| -> Result<Published, Failure> {
+        let own = built.of(&graph.needed(&steps.all())?);
+        let sizes = steps::report(project, *target, &session.cache, steps, &own)?;
+        let published = steps::publish(project, *target, &session.cache, (&graph, steps), &own, &sizes, &dist)?;
+        tell(session, &published, &sizes);
+        Ok(published)
+    };
+    images.iter().map(publish).collect()
+}
+
+/// What there is to say about an image that is done.
+fn tell(session: &Session, published: &Published, sizes: &size::Report) {
     let state = if published.unchanged { "unchanged" } else { "written" };
-    session.events.say(&format!(
-        "{}: {state}, root hash {}",
-        published.image.version,
-        published.image.root_hash.short()
-    ));
-    println!("{}", published.folder.display());
-    Ok(published)
+    let image = &published.image;
+    session.events.say(&format!("{}: {state}, root hash {}", image.version, image.root_hash.short()));
+    if let Some(store) = sizes.budgets.iter().find(|budget| budget.name == "store") {
+        let [size, limit, left] = [store.size, store.limit, store.headroom()].map(size::binary);
+        session.events.say(&format!("store: {size} of {limit}, {left} left; `cargo xtask size` shows what takes them"));
+    }
+    session.events.say(&size::verdict(&sizes.fits));
+}
+
+/// One image in a session that is open.
+pub(crate) fn image(session: &Session, project: &Project, target: &Target) -> Result<Published, Failure> {
+    let target = steps::Target { flavour: target.hv, arch: target.arch };
+    let published = build(session, project, &[target])?;
+    Ok(published.into_iter().next().expect("an image for the target"))
 }
 
 /// Builds and writes the images as an OCI image layout; prints their names.

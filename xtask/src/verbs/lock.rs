@@ -30,7 +30,7 @@ fn read_or_empty() -> Result<Lock, Failure> {
 
 fn indexes(session: &Session, allow_expired: bool) -> Result<Vec<Index>, Failure> {
     let expiry = if allow_expired { Expiry::Ignored } else { Expiry::At(SystemTime::now()) };
-    Ok(session.fetcher.indexes(&steps::SUITES, &LOCKED, expiry, &|e| session.events.fetch(e))?)
+    Ok(session.fetcher.indexes(&steps::SUITES, &steps::COMPONENTS, &LOCKED, expiry, &|e| session.events.fetch(e))?)
 }
 
 fn update(common: &Common, names: &[String], allow_expired: bool) -> Result<(), Failure> {

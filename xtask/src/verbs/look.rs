@@ -6,7 +6,7 @@ use crate::{
     failure::Failure,
     session::Session,
 };
-use graph::{Graph, Options, State};
+use graph::{Graph, Options, Planned, State};
 use steps::Targets;
 
 fn graph(session: &Session, target: &Target) -> Result<(Graph, Targets), Failure> {
@@ -14,21 +14,46 @@ fn graph(session: &Session, target: &Target) -> Result<(Graph, Targets), Failure
     Ok(project.plan(steps::Target { flavour: target.hv, arch: target.arch })?)
 }
 
-/// What would run, and why.
+/// What would run, why, and for which images.
 pub(crate) fn plan(common: &Common, args: &Plan) -> Result<(), Failure> {
     let session = Session::open(common)?;
-    let (graph, targets) = graph(&session, &args.target)?;
-    let plan = graph.plan(&session.cache, &targets.all())?;
+    let project = session.project()?;
+    let wanted = args.images.targets(&project.defs);
+    let (graph, images) = project.plan_all(&wanted)?;
+    let all: Vec<_> = images.iter().flat_map(|(_, steps)| steps.all()).collect();
+    let plan = graph.plan(&session.cache, &all)?;
+    let mut of_image = Vec::new();
+    for (target, steps) in &images {
+        of_image.push((target, graph.needed(&steps.all())?));
+    }
+    let images_of = |step: &Planned| -> Vec<&steps::Target> {
+        of_image.iter().filter(|(_, needed)| needed.contains(&step.id)).map(|(target, _)| *target).collect()
+    };
     if args.json {
-        println!("{}", serde_json::to_string_pretty(&plan)?);
+        let mut steps = serde_json::to_value(&plan.steps)?;
+        for (shown, step) in steps.as_array_mut().into_iter().flatten().zip(&plan.steps) {
+            shown["images"] = images_of(step).iter().map(ToString::to_string).collect();
+        }
+        println!("{}", serde_json::to_string_pretty(&serde_json::json!({ "steps": steps }))?);
         return Ok(());
     }
+    let (mut several, mut both) = (0, 0);
     for step in &plan.steps {
+        let images = images_of(step);
+        let shared = images.len() > 1;
+        several += usize::from(shared);
+        both += usize::from(images.iter().any(|t| t.arch != images[0].arch));
         if common.verbose || !matches!(step.state, State::Cached { .. }) {
             println!("{step}");
+            if shared {
+                println!("    for {}", images.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "));
+            }
         }
     }
     println!("{} of {} steps are cached", plan.cached(), plan.steps.len());
+    if wanted.len() > 1 {
+        println!("{several} of them are for several images, {both} for both architectures");
+    }
     Ok(())
 }
 

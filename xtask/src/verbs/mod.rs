@@ -1,5 +1,6 @@
 //! One file a verb, or a family of them.
 
+mod app;
 mod bench;
 mod check;
 mod doctor;
@@ -9,6 +10,7 @@ mod lock;
 mod look;
 mod run;
 mod schema;
+mod size;
 mod test;
 mod tidy;
 mod tools;
@@ -22,8 +24,9 @@ use crate::{
 pub(crate) fn run(cli: &Cli) -> Result<(), Failure> {
     let common = &cli.common;
     match &cli.verb {
-        Verb::Image(target) => image::image(common, target).map(drop),
+        Verb::Image(images) => image::images(common, images),
         Verb::Oci { target, dir } => image::oci(common, target, dir),
+        Verb::Size(args) => size::size(common, args),
         Verb::Run(run) => run::run(common, run),
         Verb::Test(test) => test::test(common, test),
         Verb::Check => check::check(),
@@ -32,6 +35,7 @@ pub(crate) fn run(cli: &Cli) -> Result<(), Failure> {
         Verb::Explain(step) => look::explain(common, step),
         Verb::Replay(step) => look::replay(common, step),
         Verb::Lock(verb) => lock::run(common, verb),
+        Verb::App(verb) => app::run(verb),
         Verb::Doctor => doctor::doctor(common),
         Verb::Gc { size, verify } => tidy::gc(common, *size, *verify),
         Verb::Schema { out, reference } => schema::schema(out, *reference),

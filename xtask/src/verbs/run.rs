@@ -15,7 +15,7 @@ pub(crate) fn run(common: &Common, args: &Run) -> Result<(), Failure> {
     let session = Session::open(common)?;
     let project = session.project()?;
     let Target { hv, arch } = args.target;
-    let published = image::image_in(&session, &args.target)?;
+    let published = image::image(&session, &project, &args.target)?;
     let (tools, accel) = tools::qemu(&session, &project, arch)?;
     let network = if args.no_network {
         Network::None
@@ -28,6 +28,7 @@ pub(crate) fn run(common: &Common, args: &Run) -> Result<(), Failure> {
     }
     let machine = Machine {
         arch,
+        boots: hv.into(),
         cpus: args.cpus,
         memory: args.memory,
         disk: published.folder.join("live.raw"),

@@ -2,7 +2,7 @@
 
 use super::{image, tools};
 use crate::{
-    cli::{Common, Target, Test},
+    cli::{Common, Test},
     exit::Exit,
     failure::Failure,
     session::{Session, root},
@@ -10,8 +10,16 @@ use crate::{
 use std::process::Command;
 use types::{Arch, Flavour};
 
-/// What the boot tests boot.
-const BOOTED: [Flavour; 2] = [Flavour::Kvm, Flavour::Kubevirt];
+/// The images that boot tests boot.
+const BOOTED: [(Flavour, Arch); 4] = [
+    (Flavour::Kvm, Arch::Amd64),
+    (Flavour::Kubevirt, Arch::Amd64),
+    (Flavour::Xen, Arch::Amd64),
+    (Flavour::Kvm, Arch::Arm64),
+];
+
+/// The images that tests marked `#[ignore = "long: make test-all"]` boot beside those.
+const BOOTED_BY_LONG: [(Flavour, Arch); 1] = [(Flavour::Kubevirt, Arch::Arm64)];
 
 /// Runs them all; the first group that fails ends it.
 pub(crate) fn test(common: &Common, args: &Test) -> Result<(), Failure> {
@@ -20,27 +28,30 @@ pub(crate) fn test(common: &Common, args: &Test) -> Result<(), Failure> {
 
     let session = Session::open(common)?;
     let project = session.project()?;
-    let arch = Arch::Amd64;
-    for hv in BOOTED {
-        image::image_in(&session, &Target { hv, arch })?;
-    }
-    let (tools, _) = tools::qemu(&session, &project, arch)?;
+    let long: &[_] = if args.all { &BOOTED_BY_LONG } else { &[] };
+    let target = |&(flavour, arch): &(Flavour, Arch)| steps::Target { flavour, arch };
+    let targets: Vec<_> = BOOTED.iter().chain(long).map(target).collect();
+    image::build(&session, &project, &targets)?;
     let this = std::env::current_exe()?;
     let mut env = vec![
         ("EVEK_XTASK", this.into_os_string()),
         ("EVEK_DIST", root().join("dist").into_os_string()),
         ("EVEK_VERSION", project.version.clone().into()),
+        ("EVEK_TOOLBOX_BROWSER", tools::set(&session, &project, "browser")?.into_os_string()),
         ("EVEK_CACHE", session.cache.cas().root().as_os_str().to_owned()),
     ];
-    if let vm::Tools::Toolbox { root, .. } = tools {
-        env.push(("EVEK_TOOLBOX_QEMU", root.into_os_string()));
+    for (variable, arch) in [("EVEK_TOOLBOX_QEMU_AMD64", Arch::Amd64), ("EVEK_TOOLBOX_QEMU_ARM64", Arch::Arm64)] {
+        if let vm::Tools::Toolbox { root, .. } = tools::qemu(&session, &project, arch)?.0 {
+            env.push((variable, root.into_os_string()));
+        }
     }
     // one machine at a time: under emulation each keeps every processor busy. `--workspace`, and not `--package`, because
     // another choice of packages has cargo compile every dependency with other features again
     let names = boot_tests()?;
     let tests: Vec<&str> = names.iter().flat_map(|name| ["--test", name.as_str()]).collect();
     let tail = ["--", "--test-threads=1", "--nocapture"];
-    cargo(&[&["test", "--release", "--workspace"], &tests[..], &filter[..], &tail].concat(), &env)
+    let ignored: &[&str] = if args.all { &["--include-ignored"] } else { &[] };
+    cargo(&[&["test", "--release", "--workspace"], &tests[..], &filter[..], &tail, ignored].concat(), &env)
 }
 
 /// The files of tests/tests, by name.
