@@ -2,7 +2,7 @@
 
 use crate::builder::{checkout, image, variable};
 use std::{env, path::PathBuf, time::Duration};
-use types::{Arch, Bytes};
+use types::{Arch, Bytes, Flavour};
 use vm::{Accel, Guest, Machine, Network, QEMU_VARIABLE, Tools, probe};
 
 /// How to boot.
@@ -11,11 +11,15 @@ pub struct Boot {
     /// Name of the test; its folder is `target/boot/<name>`.
     pub name: &'static str,
     /// The flavour.
-    pub flavour: &'static str,
+    pub flavour: Flavour,
+    /// The architecture.
+    pub arch: Arch,
     /// Memory.
     pub memory: Bytes,
     /// Network cards.
     pub network: Network,
+    /// Files of CONFIG beside the key.
+    pub config: Vec<(String, Vec<u8>)>,
     /// Whether CONFIG brings a key.
     pub with_ssh: bool,
 }
@@ -43,21 +47,24 @@ impl Booting {
 #[must_use]
 pub fn boot(options: Boot) -> Booting {
     let host = env::var_os(QEMU_VARIABLE).is_some_and(|v| v == "host");
-    let toolbox = if host { PathBuf::new() } else { variable("EVEK_TOOLBOX_QEMU") };
+    let toolbox =
+        if host { PathBuf::new() } else { variable(&format!("EVEK_TOOLBOX_QEMU_{}", options.arch).to_uppercase()) };
     let tools = Tools::choose(&toolbox).entered_by(&variable("EVEK_XTASK"));
     let folder = checkout().join("target/boot");
-    let verdict = probe(&tools, Arch::Amd64, &folder.join("acceleration.json")).unwrap_or_else(|e| panic!("{e}"));
+    let verdict = probe(&tools, options.arch, &folder.join(format!("acceleration-{}.json", options.arch)))
+        .unwrap_or_else(|e| panic!("{e}"));
     let machine = Machine {
-        arch: Arch::Amd64,
+        arch: options.arch,
+        boots: options.flavour.into(),
         cpus: 2,
         memory: options.memory,
-        disk: image(options.flavour).join("live.raw"),
+        disk: image(options.flavour, options.arch).join("live.raw"),
         disk_size: Some(Bytes::gib(32)),
         network: options.network,
-        config: Vec::new(),
+        config: options.config,
         reboots: false,
         dir: folder.join(options.name),
-        replay: format!("cargo xtask run --hv {}", options.flavour),
+        replay: format!("cargo xtask run --hv {} --arch {}", options.flavour, options.arch),
         extra: Vec::new(),
     };
     let guest = Guest::start(&machine, &tools, verdict.accel, options.with_ssh, None).unwrap_or_else(|e| panic!("{e}"));

@@ -1,12 +1,12 @@
 //! Running the built `xtask`, as users do, and in a changed world.
 
-use sandbox::{Bind, Exit, Sandbox};
+use sandbox::{Bind, Exit, Overlay, Sandbox};
 use std::{
     env, fs,
     path::{Path, PathBuf},
     process::{Command, Stdio},
 };
-use types::Cancel;
+use types::{Arch, Cancel, Flavour};
 
 /// How a run of `xtask` ended.
 #[derive(Debug)]
@@ -41,15 +41,17 @@ pub fn variable(name: &str) -> PathBuf {
 /// # Panics
 /// When it was not built.
 #[must_use]
-pub fn image(flavour: &str) -> PathBuf {
+pub fn image(flavour: Flavour, arch: Arch) -> PathBuf {
     let (dist, version) = (variable("EVEK_DIST"), variable("EVEK_VERSION"));
-    let folder = dist.join("amd64").join(format!("{}-{flavour}-amd64", version.display()));
+    let folder = dist.join(arch.as_str()).join(format!("{}-{flavour}-{arch}", version.display()));
     assert!(folder.join("live.raw").is_file(), "there is no image in {}", folder.display());
     folder
 }
 
 /// Where a [`World`] has the program.
 const INSIDE: &str = "/evek/xtask";
+/// Where a [`World`] has the cache, when it has one.
+const CACHE: &str = "/evek/cache";
 
 /// A world in which `xtask` runs: this host and this checkout, with some files replaced, and no network. All of it is
 /// read-only but `/tmp`, so that nothing an erring `xtask` does can reach the checkout or the user's cache.
@@ -102,6 +104,38 @@ impl World {
         fs::create_dir(&folder).unwrap_or_else(|e| panic!("cannot make {}: {e}", folder.display()));
         self.sandbox = self.sandbox.bind(Bind::read_only(folder, path));
         self
+    }
+
+    /// With a folder of the checkout that has one file and nothing else.
+    ///
+    /// # Panics
+    /// When it cannot be written to a temporary folder.
+    #[must_use]
+    pub fn with_folder_of(mut self, folder: &str, path: &str, bytes: &[u8]) -> Self {
+        let own = self.files.path().join(self.sandbox.binds.len().to_string());
+        let file = own.join(path);
+        fs::create_dir_all(file.parent().unwrap_or(&own)).unwrap_or_else(|e| panic!("{}: {e}", file.display()));
+        fs::write(&file, bytes).unwrap_or_else(|e| panic!("cannot write {}: {e}", file.display()));
+        self.sandbox = self.sandbox.bind(Bind::read_only(own, self.root.join(folder)));
+        self
+    }
+
+    /// With what is in the user's cache, which it does not change.
+    ///
+    /// # Panics
+    /// When the folders for its own changes cannot be made.
+    #[must_use]
+    pub fn with_cache(mut self) -> Self {
+        let own = self.files.path().join("cache");
+        let (upper, work) = (own.join("upper"), own.join("work"));
+        for folder in [&upper, &work] {
+            fs::create_dir_all(folder).unwrap_or_else(|e| panic!("cannot make {}: {e}", folder.display()));
+        }
+        // what running builds are at is nothing of this world's: a whiteout (kernel, Documentation/filesystems/overlayfs.rst)
+        let made = Command::new("mknod").arg(upper.join("tmp")).args(["c", "0", "0"]).status();
+        assert!(made.is_ok_and(|status| status.success()), "cannot hide the cache's temporary files");
+        self.sandbox.overlays.push(Overlay { lower: vec![variable("EVEK_CACHE")], upper, work, target: CACHE.into() });
+        self.with_variable("EVEK_CACHE", CACHE)
     }
 
     /// With an environment variable; there are few others, and none of the user's.

@@ -12,14 +12,18 @@
 //! |---|---|
 //! | `EVEK_XTASK` | the built `xtask`, also the way into the sandbox |
 //! | `EVEK_DIST`, `EVEK_VERSION` | where the images are, and the first part of their version |
-//! | `EVEK_TOOLBOX_QEMU` | the unpacked toolbox set `qemu`; not needed with `EVEK_QEMU=host` |
+//! | `EVEK_TOOLBOX_BROWSER` | the unpacked toolbox set `browser` |
+//! | `EVEK_TOOLBOX_QEMU_<ARCH>` | the unpacked toolbox set `qemu-<arch>`; not needed with `EVEK_QEMU=host` |
 //!
 //! Nothing here sleeps: tests wait for the guest to say that something has happened.
 
+pub mod apps;
 mod boot;
+pub mod browser;
 mod builder;
 mod checks;
 mod services;
+pub mod system;
 
 pub use boot::{Boot, Booting, boot};
 pub use builder::{Ran, World, checkout, image, variable};

@@ -8,6 +8,7 @@ const USAGE: i32 = 2;
 const DEFINITION: i32 = 3;
 const LOCK: i32 = 4;
 const INPUT: i32 = 5;
+const STEP: i32 = 6;
 const HOST: i32 = 7;
 
 fn text(path: &str) -> String {
@@ -48,6 +49,35 @@ fn a_lock_that_does_not_cover_a_definition_names_its_line() {
     let line = wrong.lines().position(|l| l.contains("no-such-package")).expect("the package has debs") + 1;
     let ran = World::new().with_file(path, &wrong).xtask(&["image", "--hv", "kvm", "--offline"]);
     ran.must(LOCK, &[&format!("{path}:{line}"), "no-such-package", "lock update"]);
+}
+
+/// As much of a program as says what it is for: a 64-bit, little-endian ELF header (System V gABI, *ELF Header*).
+fn program(machine: u16) -> Vec<u8> {
+    let mut bytes = b"\x7fELF\x02\x01\x01".to_vec();
+    bytes.resize(64, 0);
+    bytes[18..20].copy_from_slice(&machine.to_le_bytes());
+    bytes
+}
+
+#[test]
+fn a_program_of_the_other_architecture_in_a_package_is_named_with_its_layer_and_path() {
+    const AMD64: u16 = 62;
+    const ARM64: u16 = 183;
+    for (arch, other, machine) in [("arm64", "amd64", AMD64), ("amd64", "arm64", ARM64)] {
+        let world = World::new().with_cache().with_folder_of("pkg/time/files", "usr/bin/probe", &program(machine));
+        let ran = world.xtask(&["image", "--hv", "kvm", "--arch", arch, "--offline"]);
+        let (layer, text) = (format!("top/time@{arch}"), format!("/usr/bin/probe is for {other}, not for {arch}"));
+        ran.must(STEP, &[&layer, "pkg/time/pkg.yml", &text]);
+    }
+}
+
+#[test]
+fn an_unknown_architecture_of_a_debian_package_is_shown_with_its_line() {
+    let path = "pkg/time/pkg.yml";
+    let wrong = text(path).replace("debs: [chrony]", "debs:\n  - chrony [arm46]");
+    let line = wrong.lines().position(|l| l.contains("arm46")).expect("the package has debs") + 1;
+    let ran = World::new().with_file(path, &wrong).xtask(&["lock", "check"]);
+    ran.must(DEFINITION, &[&format!("{path}:{line}:5: unknown ARCH `arm46`"), "amd64, arm64"]);
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use boot_tests::{Boot, Booting, Checks, boot};
 use std::time::Duration;
-use types::Bytes;
+use types::{Arch, Bytes, Flavour};
 use vm::{Error, Guest, Network, Until};
 
 /// Where the system containerd keeps manifests, configurations and fetched layers.
@@ -14,8 +14,19 @@ const REGISTERED: u64 = 1_000_000;
 
 #[test]
 fn a_node_without_network_gets_ready_and_runs_a_pod_from_the_store() {
-    let network = Network::None;
-    let booting = boot(Boot { name: "kubevirt", flavour: "kubevirt", memory: Bytes::gib(4), network, with_ssh: true });
+    node_gets_ready_and_runs_a_pod("kubevirt", Arch::Amd64);
+}
+
+#[test]
+#[ignore = "long: make test-all"]
+fn a_node_for_arm64_gets_ready_and_runs_a_pod_from_the_store() {
+    node_gets_ready_and_runs_a_pod("kubevirt-arm64", Arch::Arm64);
+}
+
+fn node_gets_ready_and_runs_a_pod(name: &'static str, arch: Arch) {
+    let (network, memory) = (Network::None, Bytes::gib(4));
+    let booting =
+        boot(Boot { name, flavour: Flavour::Kubevirt, arch, memory, network, config: Vec::new(), with_ssh: true });
     let (start, node, stop) = (booting.limit(60), booting.limit(120), booting.limit(30));
     let Booting { mut guest, .. } = booting;
     guest.wait_for(Until::Ssh, start).unwrap_or_else(|e| panic!("{e}"));

@@ -1,0 +1,69 @@
+//! The kernel: what it must have, and one that is built from source.
+
+use boot_tests::{Ran, checkout, variable};
+use std::{fs, path::Path, process::Command};
+
+/// A checkout of its own, with changed files, and the cache that everybody shares.
+struct Copy(tempfile::TempDir);
+
+impl Copy {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().expect("there is a temporary folder");
+        let list = Ran::of(Command::new("git").current_dir(checkout()).args(["ls-files"]));
+        for name in list.stdout.lines() {
+            let to = folder.path().join(name);
+            fs::create_dir_all(to.parent().unwrap_or(Path::new("/"))).expect("folders can be made");
+            fs::copy(checkout().join(name), to).expect("files can be copied");
+        }
+        Self(folder)
+    }
+
+    /// Changes a file; `from` must be in it.
+    fn change(&self, file: &str, from: &str, to: &str) {
+        let path = self.0.path().join(file);
+        let text = fs::read_to_string(&path).expect("the checkout has its definitions");
+        assert!(text.contains(from), "{file} has no {from:?}");
+        fs::write(&path, text.replacen(from, to, 1)).expect("files can be written");
+    }
+
+    fn xtask(&self, args: &[&str]) -> Ran {
+        Ran::of(Command::new(variable("EVEK_XTASK")).env("EVEK_ROOT", self.0.path()).args(args))
+    }
+}
+
+/// As `xtask` promises it.
+const STEP_FAILED: i32 = 6;
+
+fn line_of(folder: &Copy, file: &str, part: &str) -> usize {
+    let text = fs::read_to_string(folder.0.path().join(file)).expect("the checkout has its definitions");
+    text.lines().position(|l| l.contains(part)).map_or(0, |n| n + 1)
+}
+
+#[test]
+fn an_option_that_the_kernel_lacks_is_named_with_who_needs_it_and_where_that_stands() {
+    let copy = Copy::new();
+    let option = "      - {name: EVEK_NO_SUCH_OPTION, is: [y], why: the test}\n";
+    copy.change("kernel/lint.yml", "    options:\n", &format!("    options:\n{option}"));
+    let line = line_of(&copy, "kernel/lint.yml", "EVEK_NO_SUCH_OPTION");
+    copy.xtask(&["image", "--hv", "kvm", "--offline"]).must(
+        STEP_FAILED,
+        &[
+            &format!("kernel/lint.yml:{line}:"),
+            "CONFIG_EVEK_NO_SUCH_OPTION is n, and should be y",
+            "init, the first stage",
+        ],
+    );
+}
+
+#[test]
+#[ignore = "long: make test-all"]
+fn an_option_that_does_not_survive_fails_the_build_with_the_line_of_its_fragment() {
+    let copy = Copy::new();
+    copy.change("kernel/kernel.yml", "\nsource: debian\n", "\nsource: build\n");
+    copy.change("kernel/evek.config", "CONFIG_MD=y\n", "# CONFIG_MD is not set\n");
+    let line = line_of(&copy, "kernel/evek.config", "CONFIG_DM_VERITY=");
+    copy.xtask(&["image", "--hv", "kvm"]).must(
+        STEP_FAILED,
+        &[&format!("kernel/evek.config:{line}: CONFIG_DM_VERITY=y was asked for, the configuration has n"), "`MD`"],
+    );
+}

@@ -1,0 +1,61 @@
+//! An image of the flavour xen boots to Xen's first domain, from the same kind of slot as every other, with the toolstack at
+//! the operator's hand.
+
+use boot_tests::{Boot, Booting, Checks, all_ready, boot, system};
+use std::collections::BTreeMap;
+use types::{Arch, Bytes, Flavour};
+use vm::{Guest, Network, Until};
+
+#[test]
+fn a_xen_image_reaches_its_first_domain() {
+    reaches_its_first_domain("xen", Arch::Amd64);
+}
+
+fn reaches_its_first_domain(name: &'static str, arch: Arch) {
+    let flavour = Flavour::Xen;
+    let booting = boot(Boot {
+        name,
+        flavour,
+        arch,
+        memory: Bytes::gib(3),
+        network: Network::Isolated,
+        config: Vec::new(),
+        with_ssh: true,
+    });
+    let (start, stop) = (booting.limit(120), booting.limit(30));
+    let Booting { mut guest, .. } = booting;
+    guest.wait_for(Until::Ssh, start).unwrap_or_else(|e| panic!("{e}"));
+    let mut checks = Checks::default();
+    system::system_is_up(&mut guest, &mut checks, arch, start);
+    system::slot_is_verified_and_read_only(&mut guest, &mut checks, (flavour, arch));
+    system::state_is_on_p3_only(&mut guest, &mut checks);
+    system::ssh_takes_keys_only(&mut guest, &mut checks);
+    toolstack_answers(&mut guest, &mut checks);
+    checks.answer("the power button switches it off", guest.stop(stop));
+    checks.finish();
+}
+
+fn toolstack_answers(guest: &mut Guest, checks: &mut Checks) {
+    if let Some(status) = checks.answer("svc status", guest.sh("svc status --json")) {
+        checks.answer("every service is ready", all_ready(&status, &["time", "xen", "xenconsoled"]));
+    }
+    if let Some(info) = checks.answer("xl info", guest.sh("svc exec xen xl info")) {
+        let info = fields(&info);
+        let field = |name: &str| info.get(name).copied().unwrap_or("absent");
+        checks.that("Xen is 4.20", field("xen_version").starts_with("4.20"), field("xen_version"));
+        checks.that("it can run guests", !field("virt_caps").is_empty(), field("virt_caps"));
+        let free: Option<u64> = field("free_memory").parse().ok();
+        checks.that("memory is left for guests", free.is_some_and(|mib| mib > 1024), field("free_memory"));
+        let given = field("xen_commandline");
+        checks.that("its arguments are those of hv/xen.yml", given.contains("dom0_mem=1G,max:1G"), given);
+    }
+    if let Some(list) = checks.answer("xl list", guest.sh("svc exec xen xl list")) {
+        let domains: Vec<_> = list.lines().skip(1).filter_map(|l| l.split_whitespace().next()).collect();
+        checks.equal("the first domain is the only one, by its name", domains, vec!["Domain-0"]);
+    }
+}
+
+/// Lines `name : value`.
+fn fields(text: &str) -> BTreeMap<&str, &str> {
+    text.lines().filter_map(|l| l.split_once(':')).map(|(name, value)| (name.trim(), value.trim())).collect()
+}
