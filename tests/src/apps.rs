@@ -7,7 +7,7 @@ use crate::Checks;
 use serde_json::Value;
 use std::{fmt::Display, time::Duration};
 use tree::Tree;
-use types::Bytes;
+use types::{Arch, Bytes};
 use vm::Guest;
 
 /// Says when it is ready, carries out lines, and says goodbye when it is told to stop.
@@ -37,25 +37,64 @@ pub fn declared() -> Vec<(String, Vec<u8>)> {
     files.map(|(path, text)| (path.to_owned(), text.into())).to_vec()
 }
 
+/// What runs the apps of a device.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Hypervisor {
+    /// QEMU, by KVM.
+    Kvm,
+    /// QEMU, emulating.
+    Tcg,
+    /// Xen, in domains that use the processor's virtualisation.
+    Xen,
+}
+
+impl Hypervisor {
+    /// The service.
+    const fn service(self) -> &'static str {
+        if matches!(self, Self::Xen) { "vmm-xen" } else { "vmm" }
+    }
+
+    /// Its name in status, and what makes it fast.
+    const fn names(self) -> [&'static str; 2] {
+        match self {
+            Self::Kvm => ["qemu", "kvm"],
+            Self::Tcg => ["qemu", "tcg"],
+            Self::Xen => ["xen", "pvh"],
+        }
+    }
+}
+
+/// What a machine starts from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Firmware {
+    /// A kernel that is given to it.
+    Linux,
+    /// UEFI, which finds a boot loader on its disk.
+    Uefi,
+}
+
 /// A device with declared apps, being asked.
 pub struct Apps<'a> {
     /// The device.
     pub guest: &'a mut Guest,
     /// The answers.
     pub checks: &'a mut Checks,
+    /// What runs the apps.
+    pub hypervisor: Hypervisor,
     /// How long a guest of the device may take to start or end.
     pub limit: Duration,
 }
 
 impl Apps<'_> {
-    /// The container starts by itself, and a bad declaration hinders nothing. `by` is what makes it fast.
-    pub fn container_starts(&mut self, hypervisor: &str, by: &str) {
+    /// The container starts by itself, and a bad declaration hinders nothing.
+    pub fn container_starts(&mut self) {
         self.says("the container starts by itself", "shell", "", &["hello from shell"]);
         let status = self.status();
-        self.checks.equal("the hypervisor", &status["hypervisor"], &Value::from(hypervisor));
         let shell = app(&status, "shell");
+        let names = self.hypervisor.names();
+        self.checks.equal("the hypervisor", &status["hypervisor"], &Value::from(names[0]));
         self.checks.equal("status says that it runs", &shell["state"], &Value::from("running"));
-        self.checks.equal("and what makes it fast", &shell["run"]["acceleration"], &Value::from(by));
+        self.checks.equal("and what makes it fast", &shell["run"]["acceleration"], &Value::from(names[1]));
         let fault = &status["faults"][0];
         let place = (fault["file"].as_str(), fault["line"].as_u64());
         self.checks.equal(
@@ -69,56 +108,94 @@ impl Apps<'_> {
     /// Its console answers, over the network too, and what it writes to its volume stays.
     pub fn console_answers(&mut self) {
         self.says("the console answers", "shell", "echo answer-$((6*7))", &["answer-42"]);
-        // the device's own loopback, as seen from QEMU's user network
-        let banner = "read -r line < /dev/tcp/10.0.2.2/22; echo \"heard $line\"";
-        self.says("the container reaches the network", "shell", banner, &["heard SSH-2.0"]);
+        self.says("the container reaches the device", "shell", GREET_THE_GATEWAY, &["heard SSH-2.0"]);
         self.says("a volume can be written", "shell", "echo kept > /notes/note; sync; echo written-$?", &["written-0"]);
     }
 
     /// A guest that is killed from outside runs again.
     pub fn killed_guest_runs_again(&mut self) {
-        let pid = app(&self.status(), "shell")["run"]["pid"].clone();
-        self.sh("the guest's process is killed", &format!("svc exec vmm kill -9 {pid}"));
-        self.says("it runs again", "shell", "", &["signal 9", "hello from shell"]);
+        let (kill, end) = self.kill();
+        self.sh("the guest is killed", &kill);
+        self.says("it runs again", "shell", "", &[end, "hello from shell"]);
         let restarts = app(&self.status(), "shell")["restarts"].clone();
         self.checks.equal("the restart is counted", restarts, Value::from(1));
         self.says("its volume is as it was", "shell", "echo \"note: $(cat /notes/note)\"", &["note: kept"]);
     }
 
+    /// How the container's guest is killed, and what is said of it then.
+    fn kill(&mut self) -> (String, &'static str) {
+        if self.hypervisor == Hypervisor::Xen {
+            return ("svc exec vmm-xen xl destroy shell".to_owned(), "its domain was destroyed");
+        }
+        let pid = app(&self.status(), "shell")["run"]["pid"].clone();
+        (format!("svc exec vmm kill -9 {pid}"), "signal 9")
+    }
+
     /// Its program is asked to end, and then it stays stopped.
     pub fn stops_when_told(&mut self) {
         self.sh("it is told to stop", "vmm stop shell");
-        self.says("its program says goodbye", "shell", "", &["signal 9", "farewell", "[vmm: switched itself off]"]);
+        self.says("its program says goodbye", "shell", "", &["farewell", "[vmm: switched itself off]"]);
         let state = app(&self.status(), "shell")["state"].clone();
         self.checks.equal("it stays stopped", state, Value::from("stopped"));
     }
 
-    /// A machine with UEFI, a disk and a TPM, declared on P3 while the device runs.
-    pub fn machine_starts_from_its_disk(&mut self) {
-        self.sh("the folder for the machine's disk", "mkdir -p /persist/apps /persist/images");
-        if !self.make_disk() {
+    /// A machine with disks, declared on P3 while the device runs. With UEFI it has a TPM too.
+    pub fn machine_starts(&mut self, firmware: Firmware, arch: Arch) {
+        if !self.make_machine(firmware, arch) {
             return;
         }
         self.sh("vmm reads the declarations anew", "vmm reload");
-        self.says("the machine starts from its disk", "machine", "", &["hello from machine"]);
-        self.says("it has a TPM", "machine", "echo tpm: $(cat /sys/class/tpm/tpm0/tpm_version_major)", &["tpm: 2"]);
+        self.says("the machine starts", "machine", "", &["hello from machine"]);
+        if firmware == Firmware::Uefi {
+            self.says("it has a TPM", "machine", "echo tpm: $(cat /sys/class/tpm/tpm0/tpm_version_major)", &["tpm: 2"]);
+        }
+        self.says("its console answers", "machine", "echo answer-$((6*7))", &["answer-42"]);
         self.sh("it is told to stop", "vmm stop machine");
         self.says("it switches itself off", "machine", "", &["farewell", "[vmm: switched itself off]"]);
     }
 
-    /// Makes the machine's disks out of what the device has: a volume with the device's own boot loader and the guests' kernel,
-    /// and the disks of the container, whose program it runs.
-    fn make_disk(&mut self) -> bool {
-        let Some(volume) = self.checks.answer("an empty volume", empty_volume()) else { return false };
-        let write = "cat > /persist/images/machine.raw && truncate -s 32M /persist/images/machine.raw";
-        let sent = self.guest.ssh_within(write, &volume, self.limit);
-        if self.checks.answer("it is sent to the device", sent).is_none() {
-            return false;
+    /// Makes the machine out of what the device has: the guests' kernel, the device's own boot loader, and copies of the
+    /// container's disks, whose program it runs.
+    fn make_machine(&mut self, firmware: Firmware, arch: Arch) -> bool {
+        self.sh("folders for the machine", "mkdir -p /persist/apps /persist/images");
+        if firmware == Firmware::Uefi {
+            let Some(volume) = self.checks.answer("an empty volume", empty_volume()) else { return false };
+            let write = "cat > /persist/images/machine.raw && truncate -s 32M /persist/images/machine.raw";
+            let sent = self.guest.ssh_within(write, &volume, self.limit);
+            if self.checks.answer("it is sent to the device", sent).is_none() {
+                return false;
+            }
         }
-        let made = self.guest.ssh_within("bash -s", MACHINE.as_bytes(), self.limit);
-        let Some(made) = self.checks.answer("the machine's disks", made) else { return false };
-        self.checks.that("the machine's disks are made", made.success(), &made.stderr);
+        let Some(layers) = self.layers() else { return false };
+        let console = match (self.hypervisor, arch) {
+            (Hypervisor::Xen, _) => "hvc0",
+            (_, Arch::Amd64) => "ttyS0",
+            (_, Arch::Arm64) => "ttyAMA0",
+        };
+        let kind = if firmware == Firmware::Uefi { "uefi" } else { "linux" };
+        let command = format!("bash -s {} {kind} {console} {}", self.hypervisor.service(), layers.join(" "));
+        // read as a whole first, so that no program in it takes the rest of it for its input
+        let script = format!("run() {{\n{MACHINE}}}\nrun \"$@\" < /dev/null\n");
+        let made = self.guest.ssh_within(&command, script.as_bytes(), self.limit);
+        let Some(made) = self.checks.answer("the machine is made", made) else { return false };
+        self.checks.that("the machine is made", made.success(), &made.stderr);
         made.success()
+    }
+
+    /// Digests of the layers of the container's image, as the slot's store has them.
+    fn layers(&mut self) -> Option<Vec<String>> {
+        let index = self.json("the store's index", "index.json")?;
+        let images = index["manifests"].as_array().cloned().unwrap_or_default();
+        let named = |image: &&Value| image["annotations"][NAME].as_str().is_some_and(|n| n.contains("/time:"));
+        let manifest = images.iter().find(named).map(|image| hex(&image["digest"])).unwrap_or_default();
+        let manifest = self.json("the image's manifest", &format!("blobs/sha256/{manifest}"))?;
+        Some(manifest["layers"].as_array()?.iter().map(|layer| hex(&layer["digest"])).collect())
+    }
+
+    fn json(&mut self, what: &str, path: &str) -> Option<Value> {
+        let text = self.guest.sh(&format!("cat /run/evek/store/{path}"));
+        let text = self.checks.answer(what, text)?;
+        self.checks.answer(what, serde_json::from_str(&text))
     }
 
     /// Sends a line to an app's console, and waits until it has said all this, one after the other.
@@ -149,6 +226,17 @@ impl Apps<'_> {
     }
 }
 
+/// Annotation of an image's descriptor: its name (OCI image-spec, annotations.md).
+const NAME: &str = "org.opencontainers.image.ref.name";
+
+/// Run by the container: what the ssh server of the device, its gateway, says first.
+const GREET_THE_GATEWAY: &str = "while read -r _ d g _; do [ $d = 00000000 ] && break; done < /proc/net/route; \
+     b() { echo $((16#${g:$1:2})); }; read -r line < /dev/tcp/$(b 6).$(b 4).$(b 2).$(b 0)/22; echo \"heard $line\"";
+
+fn hex(digest: &Value) -> String {
+    digest.as_str().unwrap_or_default().trim_start_matches("sha256:").to_owned()
+}
+
 fn app(status: &Value, name: &str) -> Value {
     let apps = status["apps"].as_array();
     apps.and_then(|apps| apps.iter().find(|app| app["name"] == name)).cloned().unwrap_or_default()
@@ -171,31 +259,36 @@ fn empty_volume() -> Result<Vec<u8>, impl Display> {
     Ok::<_, String>(bytes)
 }
 
-/// Run by the device's bash.
+/// Run by the device's bash, with the service, `linux` or `uefi`, the console and the digests of the container's layers.
 const MACHINE: &str = r#"set -eu
+service=$1 firmware=$2 cmdline="console=$3 loglevel=3 panic=1 no_timer_check"; shift 3
 cd /persist/images
-mkdir -p /run/machine /run/esp
-mount -t vfat -o loop machine.raw /run/machine
-mount -t vfat -o ro "/dev/disk/by-partlabel/EFI\\x20System" /run/esp
-mkdir -p /run/machine/EFI/BOOT /run/machine/loader/entries
-cp /run/esp/EFI/BOOT/BOOT*.EFI /run/machine/EFI/BOOT/
-for file in vmlinuz initrd; do svc exec vmm cat /usr/share/guest/$file > /run/machine/$file; done
-console=$(grep -ao 'console=tty[SA][^, ]*' /proc/cmdline)
-printf 'timeout 0\n' > /run/machine/loader/loader.conf
-printf 'title machine\nlinux /vmlinuz\ninitrd /initrd\noptions %s loglevel=3 panic=1 no_timer_check\n' "$console" \
-  > /run/machine/loader/entries/machine.conf
-umount /run/machine /run/esp
+for file in vmlinuz initrd; do svc exec $service cat /usr/share/guest/$file > $file; done
 # the container's disks: its spec, renamed and without its network card and volume, and its layers
 sed -e 's/"hostname":"shell"/"hostname":"machine"/' -e 's/"volumes":.*]}/"volumes":[],"networks":[]}/' /run/vmm/shell/spec > spec.raw
 truncate -s 1M spec.raw
-pid=$(vmm status --json | sed -n 's/.*"pid": //p')
-layers=$(svc exec vmm cat "/proc/$pid/cmdline" | tr '\0' '\n' | sed -n 's/.*readonly=on,file=//p')
-disks='{file: /persist/images/machine.raw}, {file: /persist/images/spec.raw}'
+disks='{file: /persist/images/spec.raw}'
 n=0
-for layer in $layers; do
-  cp "$layer" layer$n.raw
+for layer in "$@"; do
+  cp /run/evek/store/blobs/sha256/$layer layer$n.raw
   disks="$disks, {file: /persist/images/layer$n.raw, read_only: true}"
   n=$((n+1))
 done
-printf 'name: machine\nmemory: 256MiB\nmachine:\n  tpm: true\n  disks: [%s]\n' "$disks" > /persist/apps/machine.yml
+case $firmware in
+linux)
+  start="firmware: {linux: {kernel: /persist/images/vmlinuz, initrd: /persist/images/initrd, cmdline: '$cmdline'}}" ;;
+uefi)
+  start='tpm: true'
+  disks="{file: /persist/images/machine.raw}, $disks"
+  mkdir -p /run/machine /run/esp
+  mount -t vfat -o loop machine.raw /run/machine
+  mount -t vfat -o ro "/dev/disk/by-partlabel/EFI\\x20System" /run/esp
+  mkdir -p /run/machine/EFI/BOOT /run/machine/loader/entries
+  cp /run/esp/EFI/BOOT/BOOT*.EFI /run/machine/EFI/BOOT/
+  cp vmlinuz initrd /run/machine/
+  printf 'timeout 0\n' > /run/machine/loader/loader.conf
+  printf 'title machine\nlinux /vmlinuz\ninitrd /initrd\noptions %s\n' "$cmdline" > /run/machine/loader/entries/machine.conf
+  umount /run/machine /run/esp ;;
+esac
+printf 'name: machine\nmemory: 256MiB\nmachine:\n  %s\n  disks: [%s]\n' "$start" "$disks" > /persist/apps/machine.yml
 "#;

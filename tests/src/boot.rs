@@ -22,6 +22,8 @@ pub struct Boot {
     pub config: Vec<(String, Vec<u8>)>,
     /// Whether CONFIG brings a key.
     pub with_ssh: bool,
+    /// Further arguments for QEMU.
+    pub extra: Vec<String>,
 }
 
 /// A booting guest and how much slower than real it is.
@@ -65,7 +67,7 @@ pub fn boot(options: Boot) -> Booting {
         reboots: false,
         dir: folder.join(options.name),
         replay: format!("cargo xtask run --hv {} --arch {}", options.flavour, options.arch),
-        extra: Vec::new(),
+        extra: options.extra,
     };
     let guest = Guest::start(&machine, &tools, verdict.accel, options.with_ssh, None).unwrap_or_else(|e| panic!("{e}"));
     Booting { guest, slow: verdict.accel == Accel::Tcg }

@@ -1,6 +1,10 @@
 //! An image of the flavour kvm reaches its services, from a slot that nothing can change.
 
-use boot_tests::{Boot, Booting, Checks, apps::Apps, boot, system};
+use boot_tests::{
+    Boot, Booting, Checks,
+    apps::{Apps, Firmware, Hypervisor},
+    boot, system,
+};
 use std::{
     io::Read as _,
     net::TcpStream,
@@ -14,7 +18,19 @@ fn start(name: &'static str, arch: Arch, with_ssh: bool) -> (Booting, u16) {
     let network = Network::User { forwards: vec![Forward { host: port, guest: 22 }] };
     // files beside the key would have CONFIG made anew where the image's own is to be seen
     let config = if with_ssh && arch == Arch::Amd64 { boot_tests::apps::declared() } else { Vec::new() };
-    (boot(Boot { name, flavour: Flavour::Kvm, arch, memory: Bytes::gib(2), network, config, with_ssh }), port)
+    (
+        boot(Boot {
+            name,
+            flavour: Flavour::Kvm,
+            arch,
+            memory: Bytes::gib(2),
+            network,
+            config,
+            with_ssh,
+            extra: vec![],
+        }),
+        port,
+    )
 }
 
 #[test]
@@ -63,13 +79,40 @@ fn services_run(guest: &mut Guest, checks: &mut Checks) {
 }
 
 fn apps_run(guest: &mut Guest, checks: &mut Checks, limit: Duration) {
-    let mut apps = Apps { guest, checks, limit };
     // the emulated processor has SVM, so guests of the guest run by KVM
-    apps.container_starts("qemu", "kvm");
+    let mut apps = Apps { guest, checks, hypervisor: Hypervisor::Kvm, limit };
+    apps.container_starts();
     apps.console_answers();
-    apps.machine_starts_from_its_disk();
+    apps.machine_starts(Firmware::Linux, Arch::Amd64);
     apps.killed_guest_runs_again();
     apps.stops_when_told();
+}
+
+#[test]
+#[ignore = "long: make test-all"]
+fn a_device_without_virtualisation_emulates_a_machine_with_uefi_and_a_tpm() {
+    let arch = Arch::Amd64;
+    // QEMU takes the last of several; its emulated SVM does not survive EDK II as a guest of KVM
+    let extra = ["-cpu", "max,la57=off,svm=off"].map(str::to_owned).to_vec();
+    let booting = boot(Boot {
+        name: "kvm-emulated",
+        flavour: Flavour::Kvm,
+        arch,
+        memory: Bytes::gib(2),
+        network: Network::Isolated,
+        config: boot_tests::apps::declared(),
+        with_ssh: true,
+        extra,
+    });
+    let limit = booting.limit(60);
+    let mut guest = booting.guest;
+    guest.wait_for(Until::Ssh, limit).unwrap_or_else(|e| panic!("{e}"));
+    let mut checks = Checks::default();
+    system::system_is_up(&mut guest, &mut checks, arch, limit);
+    let mut apps = Apps { guest: &mut guest, checks: &mut checks, hypervisor: Hypervisor::Tcg, limit };
+    apps.container_starts();
+    apps.machine_starts(Firmware::Uefi, arch);
+    checks.finish();
 }
 
 /// What a server on a forwarded port says first; empty when it says nothing.

@@ -1,8 +1,12 @@
 //! An image of the flavour xen boots to Xen's first domain, from the same kind of slot as every other, with the toolstack at
 //! the operator's hand.
 
-use boot_tests::{Boot, Booting, Checks, all_ready, boot, system};
-use std::collections::BTreeMap;
+use boot_tests::{
+    Boot, Booting, Checks, all_ready,
+    apps::{Apps, Firmware, Hypervisor},
+    boot, system,
+};
+use std::{collections::BTreeMap, time::Duration};
 use types::{Arch, Bytes, Flavour};
 use vm::{Guest, Network, Until};
 
@@ -19,8 +23,9 @@ fn reaches_its_first_domain(name: &'static str, arch: Arch) {
         arch,
         memory: Bytes::gib(3),
         network: Network::Isolated,
-        config: Vec::new(),
+        config: boot_tests::apps::declared(),
         with_ssh: true,
+        extra: vec![],
     });
     let (start, stop) = (booting.limit(120), booting.limit(30));
     let Booting { mut guest, .. } = booting;
@@ -31,13 +36,14 @@ fn reaches_its_first_domain(name: &'static str, arch: Arch) {
     system::state_is_on_p3_only(&mut guest, &mut checks);
     system::ssh_takes_keys_only(&mut guest, &mut checks);
     toolstack_answers(&mut guest, &mut checks);
+    apps_run(&mut guest, &mut checks, (arch, start));
     checks.answer("the power button switches it off", guest.stop(stop));
     checks.finish();
 }
 
 fn toolstack_answers(guest: &mut Guest, checks: &mut Checks) {
     if let Some(status) = checks.answer("svc status", guest.sh("svc status --json")) {
-        checks.answer("every service is ready", all_ready(&status, &["time", "xen", "xenconsoled"]));
+        checks.answer("every service is ready", all_ready(&status, &["time", "vmm-xen", "xen", "xenconsoled"]));
     }
     if let Some(info) = checks.answer("xl info", guest.sh("svc exec xen xl info")) {
         let info = fields(&info);
@@ -53,6 +59,15 @@ fn toolstack_answers(guest: &mut Guest, checks: &mut Checks) {
         let domains: Vec<_> = list.lines().skip(1).filter_map(|l| l.split_whitespace().next()).collect();
         checks.equal("the first domain is the only one, by its name", domains, vec!["Domain-0"]);
     }
+}
+
+fn apps_run(guest: &mut Guest, checks: &mut Checks, (arch, limit): (Arch, Duration)) {
+    let mut apps = Apps { guest, checks, hypervisor: Hypervisor::Xen, limit };
+    apps.container_starts();
+    apps.console_answers();
+    apps.machine_starts(Firmware::Linux, arch);
+    apps.killed_guest_runs_again();
+    apps.stops_when_told();
 }
 
 /// Lines `name : value`.

@@ -102,12 +102,20 @@ impl Guest {
         }
     }
 
-    /// Runs a command by root's shell in the guest; one minute is enough for it and, before the first one, for SSH.
+    /// Runs a command by root's shell in the guest; one minute is enough for it and, before the first one, for SSH. When no
+    /// answer comes it is run once more over a new connection, so it must be one that can be run twice.
     ///
     /// # Errors
     /// [`Error::CommandTimeout`]; [`Error::Boot`] when there is no SSH. That the command fails is no error here.
     pub fn ssh(&mut self, command: &str) -> Result<Output, Error> {
-        self.ssh_within(command, &[], Duration::from_secs(60))
+        let limit = Duration::from_secs(60);
+        match self.ssh_within(command, &[], limit) {
+            Err(Error::CommandTimeout { .. }) => {
+                self.ssh = None;
+                self.ssh_within(command, &[], 2 * limit)
+            }
+            answer => answer,
+        }
     }
 
     /// As [`ssh`](Self::ssh), with an input and a limit of one's own.

@@ -83,6 +83,9 @@ impl Route {
             "IdentitiesOnly=yes",
             "IdentityAgent=none",
             "LogLevel=ERROR",
+            // bytes that a port has forgotten to announce are found with the next ones that come
+            "ServerAliveInterval=10",
+            "ServerAliveCountMax=12",
             "StrictHostKeyChecking=no",
             "UserKnownHostsFile=/dev/null",
         ];

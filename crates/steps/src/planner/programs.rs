@@ -43,8 +43,7 @@ impl Planner<'_> {
         let crates: Vec<String> = crates.into_iter().collect();
         let arch = self.arch();
         let shared = sources::shared_manifest(root, &crates)?;
-        let deps =
-            Rust { arch, package: None, binaries: vec![], crates: crates.clone(), shared: shared.clone() };
+        let deps = Rust { arch, package: None, binaries: vec![], crates: crates.clone(), shared: shared.clone() };
         let step = Step::new(self.id("rust-deps"), "rust-deps", programs::RUST_VERSION, programs::rust_deps);
         let step = self.rust_step(step.at("pkg/Cargo.lock", None), &deps)?;
         let deps = self.add(step)?;
