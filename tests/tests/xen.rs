@@ -56,8 +56,8 @@ fn toolstack_answers(guest: &mut Guest, checks: &mut Checks) {
         checks.that("its arguments are those of hv/xen.yml", given.contains("dom0_mem=1G,max:1G"), given);
     }
     if let Some(list) = checks.answer("xl list", guest.sh("svc exec xen xl list")) {
-        let domains: Vec<_> = list.lines().skip(1).filter_map(|l| l.split_whitespace().next()).collect();
-        checks.equal("the first domain is the only one, by its name", domains, vec!["Domain-0"]);
+        let domain = list.lines().nth(1).and_then(|l| l.split_whitespace().next());
+        checks.equal("the first domain has its name", domain, Some("Domain-0"));
     }
 }
 

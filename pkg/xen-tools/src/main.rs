@@ -4,10 +4,13 @@
 //!  hypervisor ── page and event channel of the first domain ──► xenfs on /proc/xen ──► xenstored ──► /run/xenstored/socket
 //!                                                               └─ xen-tools store ─┘
 //!  xl create ─► back end in the store, interface in this domain ─► /etc/xen/scripts/vif online ─► bridge ─► connected
+//!                               block device in this domain     ─► /etc/xen/scripts/block add ─► its numbers
 //!                                                                  └─ xen-tools, by that name ─┘
 //! ```
-//! It supervises nothing and keeps nothing. For disks there is nothing to do: xl itself writes a block device's numbers.
+//! It supervises nothing and keeps nothing.
 
+mod block;
+mod hotplug;
 mod store;
 mod vif;
 
@@ -15,7 +18,8 @@ use std::{ffi::OsStr, path::Path, process::ExitCode};
 
 const USAGE: &str = "\
 Usage: xen-tools store [<argument of xenstored>…]   mount xenfs where xenstored looks for it, then become xenstored
-       vif online|offline                           what xl runs for a network card, as /etc/xen/scripts/vif";
+       vif online|offline                           what xl runs for a network card, as /etc/xen/scripts/vif
+       block add|remove                             what xl runs for a disk, as /etc/xen/scripts/block";
 
 fn main() -> ExitCode {
     let mut args = std::env::args_os();
@@ -23,8 +27,9 @@ fn main() -> ExitCode {
     let verb = args.next().unwrap_or_default();
     let result = match (Path::new(&name).file_name().and_then(OsStr::to_str), verb.to_str()) {
         (Some("vif"), Some("online")) => vif::online().map_err(|e| e.to_string()),
-        // the interface goes with its domain, and leaves its bridge by that
-        (Some("vif"), Some("offline")) => Ok(()),
+        (Some("block"), Some("add")) => block::add().map_err(|e| e.to_string()),
+        // the interface goes with its domain, and leaves its bridge by that; the block device is its owner's
+        (Some("vif"), Some("offline")) | (Some("block"), Some("remove")) => Ok(()),
         (_, Some("store")) => store::run(args).map(|never| match never {}).map_err(|e| e.to_string()),
         _ => {
             eprintln!("{USAGE}");
