@@ -14,6 +14,8 @@ pub struct Boot {
     pub flavour: Flavour,
     /// The architecture.
     pub arch: Arch,
+    /// The image's folder.
+    pub image: PathBuf,
     /// Memory.
     pub memory: Bytes,
     /// Network cards.
@@ -26,10 +28,30 @@ pub struct Boot {
     pub extra: Vec<String>,
 }
 
+impl Boot {
+    /// This checkout's image with a key, 2 GiB and a network of its own.
+    #[must_use]
+    pub fn of(name: &'static str, flavour: Flavour, arch: Arch) -> Self {
+        Self {
+            name,
+            flavour,
+            arch,
+            image: image(flavour, arch),
+            memory: Bytes::gib(2),
+            network: Network::Isolated,
+            config: Vec::new(),
+            with_ssh: true,
+            extra: Vec::new(),
+        }
+    }
+}
+
 /// A booting guest and how much slower than real it is.
 pub struct Booting {
     /// The guest.
     pub guest: Guest,
+    /// The folder of the image that it boots.
+    pub image: PathBuf,
     slow: bool,
 }
 
@@ -60,7 +82,7 @@ pub fn boot(options: Boot) -> Booting {
         boots: options.flavour.into(),
         cpus: 2,
         memory: options.memory,
-        disk: image(options.flavour, options.arch).join("live.raw"),
+        disk: options.image.join("live.raw"),
         disk_size: Some(Bytes::gib(32)),
         network: options.network,
         config: options.config,
@@ -70,5 +92,5 @@ pub fn boot(options: Boot) -> Booting {
         extra: options.extra,
     };
     let guest = Guest::start(&machine, &tools, verdict.accel, options.with_ssh, None).unwrap_or_else(|e| panic!("{e}"));
-    Booting { guest, slow: verdict.accel == Accel::Tcg }
+    Booting { guest, image: options.image, slow: verdict.accel == Accel::Tcg }
 }

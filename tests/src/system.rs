@@ -1,8 +1,8 @@
 //! What every flavour's system is, whatever runs on it.
 
-use crate::{Checks, image};
-use std::time::Duration;
-use types::{Arch, Flavour};
+use crate::Checks;
+use std::{path::Path, time::Duration};
+use types::Arch;
 use vm::Guest;
 
 /// File systems of the kernel's own, which keep nothing on a disk.
@@ -42,7 +42,7 @@ pub fn system_is_up(guest: &mut Guest, checks: &mut Checks, arch: Arch, limit: D
 }
 
 /// The root is the slot of `image.json`, through dm-verity, and nothing can be written to it.
-pub fn slot_is_verified_and_read_only(guest: &mut Guest, checks: &mut Checks, (flavour, arch): (Flavour, Arch)) {
+pub fn slot_is_verified_and_read_only(guest: &mut Guest, checks: &mut Checks, image: &Path) {
     let root = guest.sh("findmnt -rno FSTYPE,OPTIONS /");
     if let Some(root) = checks.answer("the root's mount", root) {
         checks.that("the root is an overlay", root.starts_with("overlay "), &root);
@@ -65,7 +65,7 @@ pub fn slot_is_verified_and_read_only(guest: &mut Guest, checks: &mut Checks, (f
     if let Some(status) = checks.answer("the verity device", guest.sh("dmsetup status evek-store")) {
         checks.that("verity has found no damage", status.ends_with("verity V"), &status);
     }
-    let path = image(flavour, arch).join("image.json");
+    let path = image.join("image.json");
     let described = std::fs::read(&path).map_err(|e| e.to_string());
     let described =
         described.and_then(|text| serde_json::from_slice(&text).map_err(|e: serde_json::Error| e.to_string()));

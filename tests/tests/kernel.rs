@@ -1,7 +1,9 @@
 //! The kernel: what it must have, and one that is built from source.
 
-use boot_tests::{Ran, checkout, variable};
+use boot_tests::{Boot, Booting, Checks, Ran, boot, checkout, system, variable};
 use std::{fs, path::Path, process::Command};
+use types::{Arch, Flavour};
+use vm::Until;
 
 /// A checkout of its own, with changed files, and the cache that everybody shares.
 struct Copy(tempfile::TempDir);
@@ -66,4 +68,30 @@ fn an_option_that_does_not_survive_fails_the_build_with_the_line_of_its_fragment
         STEP_FAILED,
         &[&format!("kernel/evek.config:{line}: CONFIG_DM_VERITY=y was asked for, the configuration has n"), "`MD`"],
     );
+}
+
+#[test]
+#[ignore = "long: make test-all"]
+fn a_kernel_from_source_boots_to_the_services() {
+    let copy = Copy::new();
+    copy.change("kernel/kernel.yml", "\nsource: debian\n", "\nsource: build\n");
+    copy.xtask(&["image", "--hv", "kvm"]).must(0, &[]);
+    let arch = Arch::Amd64;
+    let current = copy.0.path().join("dist").join(arch.as_str());
+    let name = format!("{}-{}-{arch}", variable("EVEK_VERSION").display(), Flavour::Kvm);
+    let booting = boot(Boot { image: current.join(name), ..Boot::of("kernel", Flavour::Kvm, arch) });
+    let limit = booting.limit(60);
+    let Booting { mut guest, image, .. } = booting;
+    guest.wait_for(Until::Ssh, limit).unwrap_or_else(|e| panic!("{e}"));
+    let mut checks = Checks::default();
+    system::system_is_up(&mut guest, &mut checks, arch, limit);
+    system::slot_is_verified_and_read_only(&mut guest, &mut checks, &image);
+    system::state_is_on_p3_only(&mut guest, &mut checks);
+    if let Some(release) = checks.answer("the kernel's release", guest.sh("uname -r")) {
+        checks.that("the kernel is ours", release.ends_with("-evek"), &release);
+    }
+    if let Some(status) = checks.answer("svc status", guest.sh("svc status --json")) {
+        checks.answer("every service is ready", boot_tests::all_ready(&status, &["time", "vmm"]));
+    }
+    checks.finish();
 }

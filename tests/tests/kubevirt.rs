@@ -24,17 +24,8 @@ fn a_node_for_arm64_gets_ready_and_runs_a_pod_from_the_store() {
 }
 
 fn node_gets_ready_and_runs_a_pod(name: &'static str, arch: Arch) {
-    let (network, memory) = (Network::None, Bytes::gib(4));
-    let booting = boot(Boot {
-        name,
-        flavour: Flavour::Kubevirt,
-        arch,
-        memory,
-        network,
-        config: Vec::new(),
-        with_ssh: true,
-        extra: vec![],
-    });
+    let options = Boot::of(name, Flavour::Kubevirt, arch);
+    let booting = boot(Boot { memory: Bytes::gib(4), network: Network::None, ..options });
     let (start, node, stop) = (booting.limit(60), booting.limit(120), booting.limit(30));
     let Booting { mut guest, .. } = booting;
     guest.wait_for(Until::Ssh, start).unwrap_or_else(|e| panic!("{e}"));

@@ -10,7 +10,7 @@ use std::{
     net::TcpStream,
     time::{Duration, Instant},
 };
-use types::{Arch, Bytes, Flavour};
+use types::{Arch, Flavour};
 use vm::{Forward, Guest, Network, Until, free_port};
 
 fn start(name: &'static str, arch: Arch, with_ssh: bool) -> (Booting, u16) {
@@ -18,19 +18,7 @@ fn start(name: &'static str, arch: Arch, with_ssh: bool) -> (Booting, u16) {
     let network = Network::User { forwards: vec![Forward { host: port, guest: 22 }] };
     // files beside the key would have CONFIG made anew where the image's own is to be seen
     let config = if with_ssh && arch == Arch::Amd64 { boot_tests::apps::declared() } else { Vec::new() };
-    (
-        boot(Boot {
-            name,
-            flavour: Flavour::Kvm,
-            arch,
-            memory: Bytes::gib(2),
-            network,
-            config,
-            with_ssh,
-            extra: vec![],
-        }),
-        port,
-    )
+    (boot(Boot { network, config, with_ssh, ..Boot::of(name, Flavour::Kvm, arch) }), port)
 }
 
 #[test]
@@ -44,7 +32,7 @@ fn a_kvm_image_for_arm64_reaches_its_services() {
 }
 
 fn reaches_its_services(name: &'static str, arch: Arch) {
-    let (Booting { mut guest, .. }, port, limit) = {
+    let (Booting { mut guest, image, .. }, port, limit) = {
         let (booting, port) = start(name, arch, true);
         let (boot, stop) = (booting.limit(60), booting.limit(30));
         (booting, port, (boot, stop))
@@ -52,7 +40,7 @@ fn reaches_its_services(name: &'static str, arch: Arch) {
     guest.wait_for(Until::Ssh, limit.0).unwrap_or_else(|e| panic!("{e}"));
     let mut checks = Checks::default();
     system::system_is_up(&mut guest, &mut checks, arch, limit.0);
-    system::slot_is_verified_and_read_only(&mut guest, &mut checks, (Flavour::Kvm, arch));
+    system::slot_is_verified_and_read_only(&mut guest, &mut checks, &image);
     system::state_is_on_p3_only(&mut guest, &mut checks);
     services_run(&mut guest, &mut checks);
     system::ssh_takes_keys_only(&mut guest, &mut checks);
@@ -94,16 +82,8 @@ fn a_device_without_virtualisation_emulates_a_machine_with_uefi_and_a_tpm() {
     let arch = Arch::Amd64;
     // QEMU takes the last of several; its emulated SVM does not survive EDK II as a guest of KVM
     let extra = ["-cpu", "max,la57=off,svm=off"].map(str::to_owned).to_vec();
-    let booting = boot(Boot {
-        name: "kvm-emulated",
-        flavour: Flavour::Kvm,
-        arch,
-        memory: Bytes::gib(2),
-        network: Network::Isolated,
-        config: boot_tests::apps::declared(),
-        with_ssh: true,
-        extra,
-    });
+    let options = Boot::of("kvm-emulated", Flavour::Kvm, arch);
+    let booting = boot(Boot { config: boot_tests::apps::declared(), extra, ..options });
     let limit = booting.limit(60);
     let mut guest = booting.guest;
     guest.wait_for(Until::Ssh, limit).unwrap_or_else(|e| panic!("{e}"));

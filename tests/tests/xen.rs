@@ -8,31 +8,28 @@ use boot_tests::{
 };
 use std::{collections::BTreeMap, time::Duration};
 use types::{Arch, Bytes, Flavour};
-use vm::{Guest, Network, Until};
+use vm::{Guest, Until};
 
 #[test]
 fn a_xen_image_reaches_its_first_domain() {
     reaches_its_first_domain("xen", Arch::Amd64);
 }
 
+#[test]
+#[ignore = "long: make test-all"]
+fn a_xen_image_for_arm64_reaches_its_first_domain() {
+    reaches_its_first_domain("xen-arm64", Arch::Arm64);
+}
+
 fn reaches_its_first_domain(name: &'static str, arch: Arch) {
-    let flavour = Flavour::Xen;
-    let booting = boot(Boot {
-        name,
-        flavour,
-        arch,
-        memory: Bytes::gib(3),
-        network: Network::Isolated,
-        config: boot_tests::apps::declared(),
-        with_ssh: true,
-        extra: vec![],
-    });
+    let options = Boot::of(name, Flavour::Xen, arch);
+    let booting = boot(Boot { memory: Bytes::gib(3), config: boot_tests::apps::declared(), ..options });
     let (start, stop) = (booting.limit(120), booting.limit(30));
-    let Booting { mut guest, .. } = booting;
+    let Booting { mut guest, image, .. } = booting;
     guest.wait_for(Until::Ssh, start).unwrap_or_else(|e| panic!("{e}"));
     let mut checks = Checks::default();
     system::system_is_up(&mut guest, &mut checks, arch, start);
-    system::slot_is_verified_and_read_only(&mut guest, &mut checks, (flavour, arch));
+    system::slot_is_verified_and_read_only(&mut guest, &mut checks, &image);
     system::state_is_on_p3_only(&mut guest, &mut checks);
     system::ssh_takes_keys_only(&mut guest, &mut checks);
     toolstack_answers(&mut guest, &mut checks);

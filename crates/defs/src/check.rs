@@ -2,7 +2,7 @@
 
 use crate::{
     Definitions, DiskLayout, Error, Hv, ImageDef, KernelSource, Located, OptionValue, Package, PartitionType, Place,
-    Problem, deb,
+    Problem, deb, hv::part_of,
 };
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -225,7 +225,7 @@ impl<'a> Check<'a> {
     fn budgets(&mut self, file: &str, hv: &Hv) {
         let parts = self.defs.measured(hv);
         let at = self.sources.find("budgets", &Place { line: 1, ..Place::file(file) });
-        for (name, limit) in hv.budgets.iter().filter(|(name, _)| !parts.contains(*name)) {
+        for (name, limit) in hv.budgets.iter().filter(|(name, _)| !parts.contains(part_of(name).0)) {
             // on its own line, or on that of its limit
             let at = self.sources.find(name, &Place { line: limit.at.line, column: 0, file: limit.at.file.clone() });
             let problem = Problem::UnknownName {

@@ -28,15 +28,32 @@ pub struct Hv {
     /// Kernel settings: name → value.
     #[serde(default)]
     pub sysctl: BTreeMap<String, String>,
-    /// Largest allowed sizes, on every architecture: what → bytes in the image, compressed as they are there. There is one for
-    /// `store` (all that is written into a slot), `root` (the root image's own layers), `uki`, `esp`, and for each package of
-    /// the flavour, its bases included.
+    /// Largest allowed sizes: what → bytes in the image, compressed as they are there. There is one for `store` (all that is
+    /// written into a slot), `root` (the root image's own layers), `uki`, `esp`, and for each package of the flavour, its bases
+    /// included. `uki@arm64` is one for that architecture, in place of the one for all.
     #[serde(default)]
     #[schemars(with = "BTreeMap<String, crate::schema::SizeText>")]
     pub budgets: BTreeMap<String, Located<Bytes>>,
     /// Layouts of devices that an update must still be installed on: partition type → file of `layouts/`.
     #[serde(default)]
     pub must_fit: BTreeMap<PartitionType, Located<String>>,
+}
+
+impl Hv {
+    /// The budgets that hold on an architecture, by their parts' names.
+    pub fn limits(&self, arch: Arch) -> impl Iterator<Item = (&str, &Located<Bytes>)> {
+        self.budgets.iter().filter_map(move |(name, limit)| match part_of(name) {
+            (part, Some(one)) => (one == arch).then_some((part, limit)),
+            (part, None) => (!self.budgets.contains_key(&format!("{part}@{arch}"))).then_some((part, limit)),
+        })
+    }
+}
+
+/// A budget's part, and the architecture that it is for when it is not for all.
+pub(crate) fn part_of(name: &str) -> (&str, Option<Arch>) {
+    let one =
+        name.split_once('@').and_then(|(part, arch)| Some((part, Arch::ALL.into_iter().find(|a| a.as_str() == arch)?)));
+    one.map_or((name, None), |(part, arch)| (part, Some(arch)))
 }
 
 /// The Xen hypervisor and what it is told.

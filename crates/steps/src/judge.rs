@@ -24,7 +24,7 @@ pub fn report(
     let tree: Node = serde_json::from_slice(&cache.cas().read(&output.digest)?)
         .map_err(|source| Error::Sizes { step: targets.size.to_string(), source })?;
     let hv = project.defs.flavour(target.flavour)?;
-    let limits = hv.budgets.iter().map(|(name, limit)| (name.clone(), limit.at.to_string(), limit.value));
+    let limits = hv.limits(target.arch).map(|(name, limit)| (name.to_owned(), limit.at.to_string(), limit.value));
     let must_fit = hv.must_fit.iter().map(|(role, layout)| MustFit {
         part: role.as_str().to_owned(),
         layout: layout.value.clone(),

@@ -19,7 +19,7 @@ const BOOTED: [(Flavour, Arch); 4] = [
 ];
 
 /// The images that tests marked `#[ignore = "long: make test-all"]` boot beside those.
-const BOOTED_BY_LONG: [(Flavour, Arch); 1] = [(Flavour::Kubevirt, Arch::Arm64)];
+const BOOTED_BY_LONG: [(Flavour, Arch); 2] = [(Flavour::Kubevirt, Arch::Arm64), (Flavour::Xen, Arch::Arm64)];
 
 /// Runs them all; the first group that fails ends it.
 pub(crate) fn test(common: &Common, args: &Test) -> Result<(), Failure> {
