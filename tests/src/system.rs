@@ -6,7 +6,7 @@ use types::Arch;
 use vm::Guest;
 
 /// File systems of the kernel's own, which keep nothing on a disk.
-const WITHOUT_DISK: [&str; 19] = [
+const WITHOUT_DISK: [&str; 20] = [
     "autofs",
     "binfmt_misc",
     "bpf",
@@ -23,6 +23,7 @@ const WITHOUT_DISK: [&str; 19] = [
     "proc",
     "pstore",
     "securityfs",
+    "selinuxfs",
     "sysfs",
     "tracefs",
     "xenfs",

@@ -226,11 +226,7 @@ impl Lock {
     /// # Errors
     /// [`Error::Absent`] when it is not there; with line and column when it is malformed.
     pub fn read(path: &Path) -> Result<Self, Error> {
-        let text = fs::read_to_string(path).map_err(|source| match source.kind() {
-            io::ErrorKind::NotFound => Error::Absent(path.to_owned()),
-            _ => Error::Io { action: "read", path: path.to_owned(), source },
-        })?;
-        Self::parse(path, &text)
+        Self::parse(path, &read_text(path)?)
     }
 
     /// Reads the text of a lock; `path` is for messages.
@@ -238,23 +234,44 @@ impl Lock {
     /// # Errors
     /// As [`Lock::read`].
     pub fn parse(path: &Path, text: &str) -> Result<Self, Error> {
+        let lock = Self::parse_unchecked(path, text)?;
+        for set in lock.sets.values() {
+            if let Some(member) = lock.undescribed(set) {
+                let set = format!("{} for {}", set.name, set.arch);
+                return Err(Error::Dangling { path: path.to_owned(), set, package: member });
+            }
+        }
+        Ok(lock)
+    }
+
+    /// Reads a lock file for an update: sets that hold packages which nothing describes, as a merge of two locks leaves them,
+    /// are left out, to be resolved anew.
+    ///
+    /// # Errors
+    /// As [`Lock::read`], but for those sets.
+    pub fn read_sound(path: &Path) -> Result<Self, Error> {
+        let mut lock = Self::parse_unchecked(path, &read_text(path)?)?;
+        let unsound: Vec<_> = lock.sets.iter().filter(|(_, set)| lock.undescribed(set).is_some()).collect();
+        let unsound: Vec<_> = unsound.into_iter().map(|(key, _)| key.clone()).collect();
+        lock.sets.retain(|key, _| !unsound.contains(key));
+        Ok(lock)
+    }
+
+    fn undescribed(&self, set: &Set) -> Option<String> {
+        set.packages.iter().find(|m| !self.debs.contains_key(&m.id)).map(|m| m.id.clone())
+    }
+
+    fn parse_unchecked(path: &Path, text: &str) -> Result<Self, Error> {
         let document: Document =
             toml::from_str(text).map_err(|source| Error::Syntax { path: path.to_owned(), source: Box::new(source) })?;
         if document.format != VERSION {
             return Err(Error::Format { path: path.to_owned(), found: document.format });
         }
-        let lock = Self {
+        Ok(Self {
             debs: document.deb.into_iter().map(|d| (d.id(), d)).collect(),
             sets: document.set.into_iter().map(|s| ((s.name.clone(), s.arch), s)).collect(),
             vendors: document.vendor.into_iter().map(|v| (v.name.clone(), v)).collect(),
-        };
-        for set in lock.sets.values() {
-            if let Some(member) = set.packages.iter().find(|m| !lock.debs.contains_key(&m.id)) {
-                let (set, package) = (format!("{} for {}", set.name, set.arch), member.id.clone());
-                return Err(Error::Dangling { path: path.to_owned(), set, package });
-            }
-        }
-        Ok(lock)
+        })
     }
 
     /// The text of the file: the same lock gives the same bytes.
@@ -364,6 +381,13 @@ impl Lock {
         let used: BTreeSet<&str> = self.sets.values().flat_map(|s| &s.packages).map(|m| m.id.as_str()).collect();
         self.debs.retain(|id, _| used.contains(id.as_str()));
     }
+}
+
+fn read_text(path: &Path) -> Result<String, Error> {
+    fs::read_to_string(path).map_err(|source| match source.kind() {
+        io::ErrorKind::NotFound => Error::Absent(path.to_owned()),
+        _ => Error::Io { action: "read", path: path.to_owned(), source },
+    })
 }
 
 mod hex {

@@ -22,7 +22,7 @@ pub(crate) fn run(common: &Common, verb: &Verb) -> Result<(), Failure> {
 }
 
 fn read_or_empty() -> Result<Lock, Failure> {
-    match Lock::read(&lock_path()) {
+    match Lock::read_sound(&lock_path()) {
         Err(Error::Absent(_)) => Ok(Lock::default()),
         other => Ok(other?),
     }

@@ -16,6 +16,8 @@ struct Walk {
     open: Vec<(&'static str, Vec<String>)>,
     /// The option whose attributes are being read.
     option: Option<(String, Vec<String>)>,
+    /// In a help text, and how far its first line is indented once that is known.
+    help: Option<Option<usize>>,
 }
 
 impl Symbols {
@@ -30,7 +32,11 @@ impl Symbols {
     #[cfg(test)]
     pub(super) fn parse(text: &str) -> Self {
         let mut walk = Walk::default();
-        text.lines().for_each(|line| walk.line(line));
+        for line in text.lines() {
+            if !walk.in_help(line) {
+                walk.line(line);
+            }
+        }
         walk.end_option();
         walk.symbols
     }
@@ -50,6 +56,9 @@ impl Walk {
     fn file(&mut self, source: &Path, arch: &str, file: &str) -> Result<(), StepError> {
         let text = fs::read_to_string(source.join(file))?.replace("\\\n", " ");
         for line in text.lines() {
+            if self.in_help(line) {
+                continue;
+            }
             let word = line.trim_start();
             let included = ["source ", "rsource "].iter().find_map(|w| word.strip_prefix(w));
             match included {
@@ -67,6 +76,20 @@ impl Walk {
         Ok(())
     }
 
+    /// A help text goes on until a line is indented less than its first (kernel documentation, *Kconfig language*, help).
+    fn in_help(&mut self, line: &str) -> bool {
+        let Some(first) = self.help else { return false };
+        let tab_stops = |n: usize, c: char| if c == '\t' { n / 8 * 8 + 8 } else { n + 1 };
+        let indent = line.chars().take_while(|c| c.is_whitespace()).fold(0, tab_stops);
+        let goes_on = line.trim().is_empty() || indent > 0 && first.is_none_or(|first| indent >= first);
+        if !goes_on {
+            self.help = None;
+        } else if !line.trim().is_empty() {
+            self.help = Some(first.or(Some(indent)));
+        }
+        goes_on
+    }
+
     fn line(&mut self, line: &str) {
         let line = line.split(" #").next().unwrap_or(line).trim();
         let (word, rest) = line.split_once(char::is_whitespace).unwrap_or((line, ""));
@@ -79,6 +102,7 @@ impl Walk {
             "if" => self.begin("endif", vec![rest.to_owned()]),
             "menu" => self.begin("endmenu", Vec::new()),
             "choice" => self.begin("endchoice", Vec::new()),
+            "help" => self.help = Some(None),
             "comment" => self.begin_option_less(),
             "endif" | "endmenu" | "endchoice" => {
                 self.end_option();
@@ -204,7 +228,7 @@ fn words(text: &str) -> Vec<&str> {
 mod tests {
     use super::*;
 
-    const TEXT: &str = "menu \"Networking\"\n\tdepends on NET\nconfig VETH\n\ttristate \"veth\"\n\thelp\n\t  nothing\n\
+    const TEXT: &str = "menu \"Networking\"\n\tdepends on NET\nconfig VETH\n\ttristate \"veth\"\n\thelp\n\t  nothing,\n\n\t  if unsure\n\
         if INET && (IPV6 || !TINY)\nconfig VXLAN\n\ttristate \"vxlan\"\n\tdepends on UDP_TUNNEL != n\n\
         comment \"no use\"\n\tdepends on NEVER\nendif\nendmenu\n\
         config TWICE\n\tdepends on A\nconfig TWICE\n\tdepends on B && $(cc-option,-x)\n\
