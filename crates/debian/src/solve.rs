@@ -117,7 +117,7 @@ fn suggest(near: &[String]) -> String {
 pub fn solve<'u, 'a>(universe: &'u Universe<'a>, problem: &Problem) -> Result<Solution<'u, 'a>, Unsolved> {
     let scope = Scope::new(universe, problem)?;
     let solution: HashSet<u32> = Provider::solve(&scope)?.into_iter().collect();
-    let (why, left_out) = scope.walk(&solution)?;
+    let Reached { why, left_out } = scope.walk(&solution)?;
     let mut chosen: Vec<Chosen<'u, 'a>> =
         why.into_iter().map(|(id, why)| Chosen { package: &universe.packages[id as usize], why }).collect();
     chosen.sort_by(|a, b| (a.package.name, a.package.arch).cmp(&(b.package.name, b.package.arch)));
@@ -364,8 +364,8 @@ impl<'u, 'a> Scope<'u, 'a> {
         (!others.is_empty()).then(|| others.into_iter().filter(may).collect())
     }
 
-    /// The reachable part of a solution, with the first reason for each package, and who depends on what is left out.
-    fn walk(&self, solution: &HashSet<u32>) -> Result<(Vec<(u32, Why)>, BTreeMap<String, String>), Unsolved> {
+    /// The reachable part of a solution.
+    fn walk(&self, solution: &HashSet<u32>) -> Result<Reached, Unsolved> {
         let mut left_out = BTreeMap::new();
         let mut why: HashMap<u32, Why> = self.pinned.iter().map(|id| (*id, Why::Pinned)).collect();
         let mut queue = VecDeque::new();
@@ -396,8 +396,16 @@ impl<'u, 'a> Scope<'u, 'a> {
                 }
             }
         }
-        Ok((why.into_iter().collect(), left_out))
+        Ok(Reached { why, left_out })
     }
+}
+
+/// What a solution needs of the universe.
+struct Reached {
+    /// Each package with the first reason for it.
+    why: HashMap<u32, Why>,
+    /// What is left out by name, and who depends on it.
+    left_out: BTreeMap<String, String>,
 }
 
 fn usable(package: &Package<'_>, archs: &BTreeSet<Arch>) -> bool {

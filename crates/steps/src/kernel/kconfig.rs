@@ -237,7 +237,8 @@ mod tests {
     #[test]
     fn what_is_not_met_is_named() {
         let symbols = Symbols::parse(TEXT);
-        let cases: [(&str, &[(&str, &str)], Option<&[&str]>); 8] = [
+        type Case<'a> = (&'a str, &'a [(&'a str, &'a str)], Option<&'a [&'a str]>);
+        let cases: [Case<'_>; 8] = [
             ("VETH", &[("NET", "y")], Some(&[])),
             ("VETH", &[], Some(&["`NET`"])),
             ("VXLAN", &[("NET", "y"), ("INET", "y"), ("UDP_TUNNEL", "m")], Some(&[])),
