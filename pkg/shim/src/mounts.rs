@@ -10,7 +10,7 @@ use std::{
 };
 
 /// Where the container's root is.
-pub(crate) const ROOT: &str = "/run/root";
+pub(crate) const ROOT: &str = "/run/container";
 const LAYERS: &str = "/run/layers";
 const UPPER: &str = "/run/upper";
 
@@ -121,7 +121,7 @@ mod tests {
 
     #[test]
     fn a_path_of_the_container_stays_below_its_root() {
-        assert_eq!(below_root("/var/lib"), Path::new("/run/root/var/lib"));
-        assert_eq!(below_root("//etc"), Path::new("/run/root/etc"));
+        assert_eq!(below_root("/var/lib"), Path::new("/run/container/var/lib"));
+        assert_eq!(below_root("//etc"), Path::new("/run/container/etc"));
     }
 }

@@ -25,6 +25,8 @@ const BOOTED_BY_LONG: [(Flavour, Arch); 2] = [(Flavour::Kubevirt, Arch::Arm64), 
 pub(crate) fn test(common: &Common, args: &Test) -> Result<(), Failure> {
     let filter: Vec<&str> = args.filter.iter().map(String::as_str).collect();
     cargo(&[&["test", "--release", "--workspace", "--exclude", "boot-tests"], &filter[..]].concat(), &[])?;
+    // the device's own programs, for this host
+    cargo(&[&["test", "--release", "--workspace", "--manifest-path", "pkg/Cargo.toml"], &filter[..]].concat(), &[])?;
 
     let session = Session::open(common)?;
     let project = session.project()?;

@@ -133,7 +133,7 @@ fn a_changed_definition_makes_the_lock_stale_and_is_named() {
     assert_eq!(
         lock.check(&changed).unwrap_err().to_string(),
         "evek.lock is older than the definitions: run `cargo xtask lock update`\n  \
-         rootfs/debian.yml: set base for amd64 is locked with another base or other backports\n  \
+         rootfs/debian.yml: set base for amd64 is locked with another base, other backports or others left out\n  \
          rootfs/debian.yml:3: `conntrack` is not locked in set kube for amd64\n  \
          rootfs/debian.yml: `iptables`, locked in set kube for amd64, is no longer named\n  \
          pkg/kube/k3s/go.sum: sources go/kube/k3s are not locked for it"
