@@ -51,7 +51,7 @@ fn parts_add_up_to_the_very_files_of_the_image() {
 fn the_page_of_sizes_draws_and_zooms_in_a_browser() {
     let folder = tempfile::tempdir().expect("there is a temporary folder");
     let page = folder.path().join("sizes.html");
-    let ran = Ran::of(xtask(&["size", "--hv", "kvm", "--html"]).arg(&page));
+    let ran = Ran::of(&mut xtask(&["size", "--hv", "kvm", "--html", &page.to_string_lossy()]));
     ran.must(0, &[]);
     let html = fs::read_to_string(&page).expect("it was written");
     let user = html.replace("</body>", &format!("<script>{}</script></body>", include_str!("size/user.js")));
