@@ -1,6 +1,6 @@
 //! An image of the flavour kubevirt becomes a Ready node that runs pods, with no network card at all, and imports nothing.
 
-use boot_tests::{Boot, Booting, Checks, boot};
+use boot_tests::{Boot, Booting, Checks, boot, system};
 use std::time::Duration;
 use types::{Arch, Bytes, Flavour};
 use vm::{Error, Guest, Network, Until};
@@ -32,13 +32,7 @@ fn node_gets_ready_and_runs_a_pod(name: &'static str, arch: Arch) {
     let mut checks = Checks::default();
 
     // services are part of the start, and kube is ready when the node and CoreDNS are
-    let state = guest.ssh_within("systemctl is-system-running --wait", &[], node);
-    if let Some(state) = checks.answer("the start comes to an end", state) {
-        checks.equal("the system is running", state.stdout.trim(), "running");
-    }
-    if let Some(failed) = checks.answer("failed units", guest.sh("systemctl --failed --plain --no-legend")) {
-        checks.that("no unit has failed", failed.is_empty(), failed);
-    }
+    system::system_is_up(&mut guest, &mut checks, arch, node);
     if let Some(status) = checks.answer("svc status", guest.sh("svc status --json")) {
         checks.answer("every service is ready", boot_tests::all_ready(&status, &["kube", "time"]));
     }
