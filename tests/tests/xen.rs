@@ -3,7 +3,7 @@
 
 use boot_tests::{
     Boot, Booting, Checks, all_ready,
-    apps::{Apps, Firmware, Hypervisor},
+    apps::{self, Apps, Firmware, Hypervisor},
     boot, system,
 };
 use std::collections::BTreeMap;
@@ -11,41 +11,18 @@ use types::{Arch, Bytes, Flavour};
 use vm::{Guest, Until};
 
 #[test]
-fn a_xen_image_reaches_its_first_domain() {
+fn a_xen_image_reaches_its_first_domain_and_runs_apps_in_others() {
     reaches_its_first_domain("xen", Arch::Amd64);
 }
 
 #[test]
 #[ignore = "long: make test-all"]
-fn a_xen_image_for_arm64_reaches_its_first_domain() {
+fn a_xen_image_for_arm64_reaches_its_first_domain_and_runs_apps_in_others() {
     reaches_its_first_domain("xen-arm64", Arch::Arm64);
 }
 
-/// Emulated x86 processors lose vector registers now and then once a domain uses the processor's virtualisation, and programs
-/// of the first domain fail with it; without XSAVE that was not seen.
-#[test]
-#[ignore = "long: make test-all"]
-fn declared_apps_run_as_domains() {
-    let arch = Arch::Amd64;
-    let options = Boot::of("xen-apps", Flavour::Xen, arch);
-    let extra = ["-cpu", "max,la57=off,rdtscp=off,xsave=off"].map(str::to_owned).to_vec();
-    let booting = boot(Boot { memory: Bytes::gib(3), config: boot_tests::apps::declared(), extra, ..options });
-    let limit = booting.limit(120);
-    let mut guest = booting.guest;
-    guest.wait_for(Until::Ssh, limit).unwrap_or_else(|e| panic!("{e}"));
-    let mut checks = Checks::default();
-    system::system_is_up(&mut guest, &mut checks, arch, limit);
-    let mut apps = Apps { guest: &mut guest, checks: &mut checks, hypervisor: Hypervisor::Xen, limit };
-    apps.container_starts();
-    apps.console_answers();
-    apps.machine_starts(Firmware::Linux, arch);
-    apps.killed_guest_runs_again();
-    apps.stops_when_told();
-    checks.finish();
-}
-
 fn reaches_its_first_domain(name: &'static str, arch: Arch) {
-    let booting = boot(Boot { memory: Bytes::gib(3), ..Boot::of(name, Flavour::Xen, arch) });
+    let booting = boot(Boot { memory: Bytes::gib(3), config: apps::declared(), ..Boot::of(name, Flavour::Xen, arch) });
     let (start, stop) = (booting.limit(120), booting.limit(30));
     let Booting { mut guest, image, .. } = booting;
     guest.wait_for(Until::Ssh, start).unwrap_or_else(|e| panic!("{e}"));
@@ -55,6 +32,12 @@ fn reaches_its_first_domain(name: &'static str, arch: Arch) {
     system::state_is_on_p3_only(&mut guest, &mut checks);
     system::ssh_takes_keys_only(&mut guest, &mut checks);
     toolstack_answers(&mut guest, &mut checks);
+    let mut apps = Apps { guest: &mut guest, checks: &mut checks, hypervisor: Hypervisor::Xen, limit: start };
+    apps.container_starts();
+    apps.console_answers();
+    apps.machine_starts(Firmware::Linux, arch);
+    apps.killed_guest_runs_again();
+    apps.stops_when_told();
     checks.answer("the power button switches it off", guest.stop(stop));
     checks.finish();
 }

@@ -1,0 +1,103 @@
+use crate::Request;
+use std::{
+    fmt::Display,
+    io,
+    path::{Path, PathBuf},
+};
+use types::Digest;
+
+/// Why something cannot be signed, or is not signed as it must be.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A file of keys cannot be read or written.
+    #[error("cannot {action} {}: {source}", path.display())]
+    File {
+        /// What was tried.
+        action: &'static str,
+        /// The file or folder.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// Keys that are there already must not be lost.
+    #[error("{} holds keys already: devices may trust them, so they are not replaced; choose another folder", path.display())]
+    Present {
+        /// The folder.
+        path: PathBuf,
+    },
+    /// A folder without keys.
+    #[error("{} holds no keys (keys.json): make some with `cargo xtask keys generate --keys <folder>`", path.display())]
+    NoKeys {
+        /// The folder.
+        path: PathBuf,
+    },
+    /// A certificate that is none, or not of an RSA key.
+    #[error("not a certificate of an RSA key: {problem}")]
+    Certificate {
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// A private key that is none, or belongs to no certificate.
+    #[error("{}: {problem}", path.display())]
+    PrivateKey {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// A request, a response or keys.json that is none.
+    #[error("not a document of this kind: {problem}")]
+    Document {
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// Signatures that only someone else can make.
+    #[error("{} signatures are wanted whose private keys are not here", .0.wanted.len())]
+    Wanted(Request),
+    /// A request for, or a signature by, a key that is none of these.
+    #[error("certificate {certificate} is none of these keys")]
+    Foreign {
+        /// Its fingerprint.
+        certificate: Digest,
+    },
+    /// A signature that its certificate does not confirm.
+    #[error("the signature over {digest} was not made by the key of {subject}")]
+    BadSignature {
+        /// Whose it should be.
+        subject: String,
+        /// What it should sign.
+        digest: Digest,
+    },
+    /// An EFI program that cannot be signed, or whose signature cannot be read.
+    #[error("the EFI program {problem}")]
+    Program {
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// Something that cannot be written as DER.
+    #[error("cannot encode a signature: {0}")]
+    Encoding(String),
+}
+
+impl Error {
+    pub(crate) fn file(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
+        let path = path.to_owned();
+        move |source| Self::File { action, path, source }
+    }
+
+    pub(crate) fn certificate(problem: impl Display) -> Self {
+        Self::Certificate { problem: problem.to_string() }
+    }
+
+    pub(crate) fn document(problem: impl Display) -> Self {
+        Self::Document { problem: problem.to_string() }
+    }
+
+    pub(crate) fn encoding(problem: impl Display) -> Self {
+        Self::Encoding(problem.to_string())
+    }
+
+    pub(crate) fn program(problem: impl Into<String>) -> Self {
+        Self::Program { problem: problem.into() }
+    }
+}

@@ -1,0 +1,222 @@
+//! A folder of keys: certificates always, private keys where they may be, else signatures that came from elsewhere.
+
+use crate::{Certificate, Error, Request, Response, Role, Wanted, generate::generate};
+use rsa::{
+    Pkcs1v15Sign, RsaPrivateKey,
+    pkcs8::{DecodePrivateKey as _, EncodePrivateKey as _, LineEnding},
+    rand_core::OsRng,
+};
+use serde::{Deserialize, Serialize};
+use sha2::Sha256;
+use std::{
+    collections::BTreeMap,
+    fs::{self, File},
+    io::Write as _,
+    os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _},
+    path::{Path, PathBuf},
+    time::SystemTime,
+};
+use types::Digest;
+
+const ABOUT: &str = "keys.json";
+const SIGNATURES: &str = "signatures.json";
+
+/// How far keys are to be trusted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Purpose {
+    /// Made without a thought for whoever wants to try the system. What they sign says so.
+    Development,
+    /// Made to be kept.
+    Production,
+}
+
+/// `keys.json`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct About {
+    /// Version of this document's form.
+    format: u32,
+    /// How far the keys are to be trusted.
+    pub purpose: Purpose,
+}
+
+/// The keys of an owner of devices.
+#[derive(Debug)]
+pub struct Keys {
+    folder: PathBuf,
+    about: About,
+    certificates: BTreeMap<Role, Certificate>,
+}
+
+impl Keys {
+    /// Makes key pairs in a folder that has none. Only the user may read them.
+    ///
+    /// # Errors
+    /// [`Error::Present`], or when files cannot be written. A folder with `keys.json` is complete.
+    pub fn generate(folder: &Path, purpose: Purpose, owner: &str) -> Result<Self, Error> {
+        fs::DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(Error::file("make", folder))?;
+        if folder.join(ABOUT).exists() {
+            return Err(Error::Present { path: folder.to_owned() });
+        }
+        let now = SystemTime::now();
+        for role in Role::ALL {
+            let (key, certificate) = generate(role, owner, now)?;
+            let pem = key.to_pkcs8_pem(LineEnding::LF).map_err(Error::encoding)?;
+            write(&private(folder, role), pem.as_bytes(), 0o600)?;
+            write(&public(folder, role), certificate.pem()?.as_bytes(), 0o644)?;
+        }
+        let about = serde_json::to_string_pretty(&About { format: 1, purpose }).map_err(Error::encoding)? + "\n";
+        write(&folder.join(ABOUT), about.as_bytes(), 0o644)?;
+        Self::open(folder)
+    }
+
+    /// Reads a folder's certificates.
+    ///
+    /// # Errors
+    /// [`Error::NoKeys`], or for a file that is missing or is not what its name says.
+    pub fn open(folder: &Path) -> Result<Self, Error> {
+        let about = match fs::read(folder.join(ABOUT)) {
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
+                return Err(Error::NoKeys { path: folder.to_owned() });
+            }
+            other => other.map_err(Error::file("read", &folder.join(ABOUT)))?,
+        };
+        let about: About = serde_json::from_slice(&about).map_err(Error::document)?;
+        let certificate = |role| {
+            let path = public(folder, role);
+            let pem = fs::read(&path).map_err(Error::file("read", &path))?;
+            Ok((role, Certificate::from_pem(&pem)?))
+        };
+        let certificates = Role::ALL.into_iter().map(certificate).collect::<Result<_, Error>>()?;
+        Ok(Self { folder: folder.to_owned(), about, certificates })
+    }
+
+    /// Where they are.
+    #[must_use]
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// How far they are to be trusted.
+    #[must_use]
+    pub const fn purpose(&self) -> Purpose {
+        self.about.purpose
+    }
+
+    /// The certificate of a role.
+    ///
+    /// # Panics
+    /// Never: [`open`](Self::open) reads those of all roles.
+    #[must_use]
+    pub fn certificate(&self, role: Role) -> &Certificate {
+        &self.certificates[&role]
+    }
+
+    /// The certificates.
+    #[must_use]
+    pub const fn certificates(&self) -> &BTreeMap<Role, Certificate> {
+        &self.certificates
+    }
+
+    /// Who owns what these keys are put into, as firmware names owners: a GUID, from the platform key.
+    #[must_use]
+    pub fn owner(&self) -> [u8; 16] {
+        let mut owner = [0; 16];
+        owner.copy_from_slice(&self.certificate(Role::Pk).fingerprint().as_bytes()[..16]);
+        owner
+    }
+
+    /// The signatures that are wanted, in their order: by private keys in the folder, else from those that were imported.
+    ///
+    /// # Errors
+    /// [`Error::Wanted`] with all that are to be made elsewhere.
+    pub fn sign(&self, wanted: &[Wanted]) -> Result<Vec<Vec<u8>>, Error> {
+        let known = self.imported()?;
+        let mut keys = BTreeMap::new();
+        let mut missing = Vec::new();
+        let mut signatures = Vec::new();
+        for want in wanted {
+            let role = self.role(&want.certificate)?;
+            let imported = known
+                .signatures
+                .iter()
+                .find(|s| (s.certificate, s.algorithm, s.digest) == (want.certificate, want.algorithm, want.digest));
+            if let Some(signature) = imported {
+                signatures.push(signature.bytes()?);
+                continue;
+            }
+            if !keys.contains_key(&role) {
+                keys.insert(role, self.private(role)?);
+            }
+            match &keys[&role] {
+                Some(key) => signatures.push(raw(key, &want.digest)?),
+                None => missing.push(want.clone()),
+            }
+        }
+        if missing.is_empty() { Ok(signatures) } else { Err(Error::Wanted(Request::new(missing))) }
+    }
+
+    /// Keeps signatures that were made elsewhere; says how many were new.
+    ///
+    /// # Errors
+    /// As of [`Response::add`]; the folder is unchanged then.
+    pub fn import(&self, response: Response) -> Result<usize, Error> {
+        let mut all = self.imported()?;
+        let count = all.add(response, &self.certificates)?;
+        let text = serde_json::to_string_pretty(&all).map_err(Error::encoding)? + "\n";
+        write(&self.folder.join(SIGNATURES), text.as_bytes(), 0o644)?;
+        Ok(count)
+    }
+
+    fn imported(&self) -> Result<Response, Error> {
+        let path = self.folder.join(SIGNATURES);
+        match fs::read(&path) {
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(Response::new(Vec::new())),
+            other => Response::read(&other.map_err(Error::file("read", &path))?),
+        }
+    }
+
+    fn role(&self, certificate: &Digest) -> Result<Role, Error> {
+        let found = self.certificates.iter().find(|(_, c)| c.fingerprint() == *certificate);
+        found.map(|(role, _)| *role).ok_or(Error::Foreign { certificate: *certificate })
+    }
+
+    /// The private key of a role, where it is in the folder.
+    fn private(&self, role: Role) -> Result<Option<RsaPrivateKey>, Error> {
+        let path = private(&self.folder, role);
+        let bad = |problem: String| Error::PrivateKey { path: path.clone(), problem };
+        let pem = match fs::read_to_string(&path) {
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+            other => other.map_err(Error::file("read", &path))?,
+        };
+        let key = RsaPrivateKey::from_pkcs8_pem(&pem).map_err(|e| bad(format!("not an RSA key in PKCS #8: {e}")))?;
+        if key.to_public_key() != *self.certificate(role).key() {
+            return Err(bad(format!("the key does not belong to {role}.crt beside it")));
+        }
+        Ok(Some(key))
+    }
+}
+
+/// The signature of a digest. Blinded by random numbers, of which none is left in it.
+fn raw(key: &RsaPrivateKey, digest: &Digest) -> Result<Vec<u8>, Error> {
+    key.sign_with_rng(&mut OsRng, Pkcs1v15Sign::new::<Sha256>(), digest.as_bytes()).map_err(Error::encoding)
+}
+
+fn private(folder: &Path, role: Role) -> PathBuf {
+    folder.join(format!("{role}.key"))
+}
+
+fn public(folder: &Path, role: Role) -> PathBuf {
+    folder.join(format!("{role}.crt"))
+}
+
+/// Writes a file under another name, and renames it once it is on the disk.
+fn write(path: &Path, bytes: &[u8], mode: u32) -> Result<(), Error> {
+    let tmp = path.with_extension("tmp");
+    let _ = fs::remove_file(&tmp);
+    let mut file =
+        File::options().write(true).create_new(true).mode(mode).open(&tmp).map_err(Error::file("create", &tmp))?;
+    file.write_all(bytes).and_then(|()| file.sync_all()).map_err(Error::file("write", &tmp))?;
+    fs::rename(&tmp, path).map_err(Error::file("rename into", path))
+}

@@ -1,0 +1,30 @@
+//! Keys, certificates and signatures: who may say what a device starts.
+//!
+//! ```text
+//! keys/  keys.json  PK.crt KEK.crt db.crt …      ┌─► Signer: PK.key …  (files)      ─┐
+//!          │                                     │    signatures.json  (imported)   ─┤
+//!          ▼                                     │                                   ▼
+//!  EFI program ─► efi::Pending ─► Wanted { certificate, digest } ─► Request ─► Response ─► attach: EFI program with signature
+//!  variable    ─► variable::Pending ─┘                                                     an update of a variable
+//! ```
+//! Everything that is signed goes through one exchange ([`Wanted`] there, [`Signature`] back), so that a private key need not
+//! be where images are built. Signatures are RSASSA-PKCS1-v1_5 with SHA-256 (RFC 8017 §8.2), which has no random part:
+//! the same bytes signed by the same key are the same bytes again. Each is checked against its certificate before it is used.
+//!
+//! Deliberately absent: what is to be signed in an image, and in which order.
+
+mod certificate;
+mod cms;
+pub mod efi;
+mod error;
+mod exchange;
+mod generate;
+mod keys;
+mod role;
+pub mod variable;
+
+pub use certificate::Certificate;
+pub use error::Error;
+pub use exchange::{Algorithm, Request, Response, Signature, Wanted, answer};
+pub use keys::{About, Keys, Purpose};
+pub use role::Role;

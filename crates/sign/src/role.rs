@@ -1,0 +1,64 @@
+use serde::{Deserialize, Serialize};
+use std::fmt;
+
+/// What a key is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum Role {
+    /// The platform key: who owns the firmware's other keys (UEFI 2.10 §32.3.4).
+    #[serde(rename = "PK")]
+    Pk,
+    /// The key exchange key: who may change `db` (UEFI 2.10 §32.3.5).
+    #[serde(rename = "KEK")]
+    Kek,
+    /// Who signs programs that the firmware starts (UEFI 2.10 §32.5.3).
+    #[serde(rename = "db")]
+    Db,
+    /// Who signs what a slot holds.
+    #[serde(rename = "verity")]
+    Verity,
+    /// Who signs updates.
+    #[serde(rename = "update")]
+    Update,
+}
+
+impl Role {
+    /// Every role.
+    pub const ALL: [Self; 5] = [Self::Pk, Self::Kek, Self::Db, Self::Verity, Self::Update];
+
+    /// Its name, also that of its files without their ending.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Pk => "PK",
+            Self::Kek => "KEK",
+            Self::Db => "db",
+            Self::Verity => "verity",
+            Self::Update => "update",
+        }
+    }
+
+    /// What its certificate calls it.
+    pub(crate) const fn title(self) -> &'static str {
+        match self {
+            Self::Pk => "platform key",
+            Self::Kek => "key exchange key",
+            Self::Db => "signature database key",
+            Self::Verity => "verity key",
+            Self::Update => "update key",
+        }
+    }
+
+    /// Length of its RSA key in bits. Firmware is sure to take 2048 only (UEFI 2.10 §32.5.1).
+    pub(crate) const fn bits(self) -> usize {
+        match self {
+            Self::Pk | Self::Kek | Self::Db => 2048,
+            Self::Verity | Self::Update => 3072,
+        }
+    }
+}
+
+impl fmt::Display for Role {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
