@@ -34,6 +34,10 @@ pub(crate) struct Common {
     /// The build cache [default: $XDG_CACHE_HOME/evek or ~/.cache/evek]
     #[arg(long, global = true, env = "EVEK_CACHE")]
     pub(crate) cache: Option<PathBuf>,
+    /// The keys that images are signed with [default: development keys in $XDG_DATA_HOME/evek/keys or ~/.local/share/evek/keys,
+    /// made when they are first needed]
+    #[arg(long, global = true, env = "EVEK_KEYS")]
+    pub(crate) keys: Option<PathBuf>,
     /// Show every step, also those taken from the cache
     #[arg(long, short, global = true)]
     pub(crate) verbose: bool,
@@ -73,6 +77,9 @@ pub(crate) struct Images {
     /// Every flavour for every architecture, whatever --hv and --arch say
     #[arg(long)]
     pub(crate) all: bool,
+    /// Without signatures: the same bytes for everyone, into dist/<arch>/<version>.unsigned/
+    #[arg(long)]
+    pub(crate) unsigned: bool,
 }
 
 impl Images {
@@ -119,6 +126,9 @@ pub(crate) enum Verb {
     /// The lock of all inputs
     #[command(subcommand)]
     Lock(Lock),
+    /// Keys that images are signed with
+    #[command(subcommand)]
+    Keys(Keys),
     /// What devices are told to run
     #[command(subcommand)]
     App(App),
@@ -181,6 +191,9 @@ pub(crate) struct Run {
     /// No network card at all
     #[arg(long)]
     pub(crate) no_network: bool,
+    /// Firmware with Secure Boot and without keys; the image brings its own
+    #[arg(long)]
+    pub(crate) secure_boot: bool,
     /// Public key for ssh [default: a throw-away pair]
     #[arg(long)]
     pub(crate) key: Option<PathBuf>,
@@ -223,6 +236,34 @@ pub(crate) enum App {
         /// Files, each named as its app with `.yml`
         #[arg(required = true)]
         files: Vec<PathBuf>,
+    },
+}
+
+/// Verbs of keys. Each works on the folder that `--keys` names.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Keys {
+    /// Make a key pair for each purpose
+    Generate {
+        /// Whose keys they are: a name for their certificates
+        #[arg(long, default_value = "EVE-k")]
+        owner: String,
+        /// For images that say in their names that nobody should trust them
+        #[arg(long)]
+        development: bool,
+    },
+    /// The certificates, and which private keys are here
+    Show,
+    /// Answer a request for signatures; this is done where the private keys are
+    Sign {
+        /// The request, as `image` has written it
+        request: PathBuf,
+        /// Where to write the answer
+        response: PathBuf,
+    },
+    /// Take over signatures from an answer
+    Import {
+        /// The answer
+        response: PathBuf,
     },
 }
 

@@ -27,6 +27,8 @@ pub(crate) enum Exit {
     Boot = 10,
     /// An image is larger than its definition allows.
     TooLarge = 11,
+    /// Signatures are missing, wrong, or cannot be made.
+    Signature = 12,
     /// Ctrl-C, as shells report it.
     Interrupted = 130,
 }

@@ -41,6 +41,7 @@ class! {
     fetch::NoMirror => Input,
     fetch::ArchiveError => Input,
     disk::Error => Other,
+    sign::Error => Signature,
     vm::Error => Boot,
     sandbox::Error => Host,
     std::io::Error => Other,
@@ -117,6 +118,7 @@ impl From<steps::Error> for Failure {
             Error::Fetch(e) => e.into(),
             Error::Cas(e) => e.into(),
             Error::Disk(e) => e.into(),
+            Error::Sign(e) => e.into(),
             e @ (Error::NoSet { .. } | Error::NoVendor { .. }) => Self::new(Exit::Lock, e),
             e @ (Error::Vendor { .. } | Error::VendorMismatch { .. }) => Self::new(Exit::Input, e),
             e @ Error::Publish { .. } => {

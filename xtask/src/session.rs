@@ -37,6 +37,8 @@ pub(crate) struct Session {
     pub(crate) cancel: Cancel,
     pub(crate) jobs: usize,
     pub(crate) offline: bool,
+    /// `--keys`.
+    pub(crate) keys: Option<PathBuf>,
 }
 
 impl Session {
@@ -64,6 +66,7 @@ impl Session {
             cancel,
             jobs: jobs.max(1),
             offline: common.offline,
+            keys: common.keys.clone(),
         })
     }
 

@@ -22,11 +22,11 @@ pub enum Error {
 }
 
 /// The text of `loader/loader.conf` (systemd, `loader.conf(5)`): no menu unless a key is held for it, no editing of the
-/// command line, nothing started but our images, and no keys enrolled behind the owner's back.
+/// command line, nothing started but our images, and keys enrolled as `enroll` says (`off`, `manual`, `if-safe`, `force`).
 #[must_use]
-pub fn conf(timeout_seconds: u32) -> String {
+pub fn conf(timeout_seconds: u32, enroll: &str) -> String {
     format!(
-        "timeout {timeout_seconds}\neditor no\nauto-entries no\nauto-firmware no\nconsole-mode keep\nsecure-boot-enroll off\n"
+        "timeout {timeout_seconds}\neditor no\nauto-entries no\nauto-firmware no\nconsole-mode keep\nsecure-boot-enroll {enroll}\n"
     )
 }
 
@@ -36,16 +36,33 @@ pub fn fallback_path(arch: Arch) -> String {
     format!("EFI/BOOT/BOOT{}.EFI", arch.efi().to_uppercase())
 }
 
-/// The files of an EFI system partition: systemd-boot, kernel images by name (without `.efi`; a `+3` at its end starts boot
-/// counting with three tries) and the configuration.
+/// What an EFI system partition is made from.
+#[derive(Debug, Clone)]
+pub struct Esp {
+    /// The architecture of its programs.
+    pub arch: Arch,
+    /// systemd-boot.
+    pub systemd_boot: Content,
+    /// Kernel images by name (without `.efi`; a `+3` at its end starts boot counting with three tries).
+    pub images: Vec<(String, Content)>,
+    /// The text of `loader/loader.conf`.
+    pub conf: String,
+    /// Signed writes of the firmware's variables by name (`PK`, `KEK`, `db`), to be enrolled as [`conf`] says.
+    pub keys: Vec<(String, Vec<u8>)>,
+}
+
+/// The folder of the keys that systemd-boot may enroll by itself.
+const KEYS: &str = "loader/keys/auto";
+
+/// The files of an EFI system partition.
 ///
 /// # Errors
 /// [`Error::Name`], or [`Error::Clash`] for a name given twice.
-pub fn esp(arch: Arch, systemd_boot: Content, images: Vec<(String, Content)>, conf: &str) -> Result<Tree, Error> {
+pub fn esp(esp: Esp) -> Result<Tree, Error> {
     let file = |content| Entry { kind: Kind::File(content), ..Entry::file(0o644, Vec::new()) };
     let mut tree = Tree::default();
-    tree.insert(TreePath::new(&fallback_path(arch))?, file(systemd_boot))?;
-    for (name, content) in images {
+    tree.insert(TreePath::new(&fallback_path(esp.arch))?, file(esp.systemd_boot))?;
+    for (name, content) in esp.images {
         let allowed = |c: char| c.is_ascii_alphanumeric() || "._-+".contains(c);
         let path = TreePath::new(&format!("EFI/Linux/{name}.efi"))?;
         if name.is_empty() || name.starts_with('.') || !name.chars().all(allowed) || tree.get(&path).is_some() {
@@ -53,7 +70,10 @@ pub fn esp(arch: Arch, systemd_boot: Content, images: Vec<(String, Content)>, co
         }
         tree.insert(path, file(content))?;
     }
-    tree.insert(TreePath::new("loader/loader.conf")?, Entry::file(0o644, conf.as_bytes().to_vec()))?;
+    for (name, write) in esp.keys {
+        tree.insert(TreePath::new(&format!("{KEYS}/{name}.auth"))?, Entry::file(0o644, write))?;
+    }
+    tree.insert(TreePath::new("loader/loader.conf")?, Entry::file(0o644, esp.conf.into_bytes()))?;
     Ok(tree)
 }
 
@@ -66,20 +86,29 @@ mod tests {
         Content::Inline(text.as_bytes().into())
     }
 
+    fn example(images: &[&str]) -> Esp {
+        Esp {
+            arch: Arch::Arm64,
+            systemd_boot: bytes("boot"),
+            images: images.iter().map(|name| ((*name).to_owned(), bytes("uki"))).collect(),
+            conf: conf(0, "off"),
+            keys: vec![("PK".to_owned(), b"write".to_vec())],
+        }
+    }
+
     #[test]
-    fn the_partition_holds_loader_images_and_configuration() {
-        let images = vec![("evek-0.1.0-kvm-arm64+3".to_owned(), bytes("uki"))];
-        let tree = esp(Arch::Arm64, bytes("boot"), images, &conf(0)).unwrap();
+    fn the_partition_holds_loader_images_keys_and_configuration() {
+        let tree = esp(example(&["evek-0.1.0-kvm-arm64+3"])).unwrap();
         let files: Vec<_> = tree.iter().filter(|(_, e)| e.kind != Kind::Dir).map(|(p, _)| p.as_str()).collect();
-        assert_eq!(files, ["EFI/BOOT/BOOTAA64.EFI", "EFI/Linux/evek-0.1.0-kvm-arm64+3.efi", "loader/loader.conf"]);
+        let image = "EFI/Linux/evek-0.1.0-kvm-arm64+3.efi";
+        assert_eq!(files, ["EFI/BOOT/BOOTAA64.EFI", image, "loader/keys/auto/PK.auth", "loader/loader.conf"]);
     }
 
     #[test]
     fn names_that_are_none_are_refused() {
         for bad in ["", "a/b", "../x", ".hidden", "a b"] {
-            assert!(esp(Arch::Amd64, bytes("boot"), vec![(bad.to_owned(), bytes("x"))], "").is_err(), "{bad}");
+            assert!(esp(example(&[bad])).is_err(), "{bad}");
         }
-        let twice = vec![("a".to_owned(), bytes("x")), ("a".to_owned(), bytes("y"))];
-        assert_eq!(esp(Arch::Amd64, bytes("boot"), twice, ""), Err(Error::Name { name: "a".to_owned() }));
+        assert_eq!(esp(example(&["a", "a"])), Err(Error::Name { name: "a".to_owned() }));
     }
 }

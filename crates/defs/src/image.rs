@@ -18,6 +18,9 @@ pub struct ImageDef {
     /// Labels of partitions that are not in the image: the device makes them at its first boot, so that the image stays small.
     #[serde(default)]
     pub first_boot: Vec<Located<String>>,
+    /// Whether a device whose firmware has no platform key takes over the keys that the image is signed with.
+    #[serde(default)]
+    pub enroll_keys: EnrollKeys,
     /// The forms that the disk image is written in.
     pub formats: Vec<Format>,
     /// Size of the whole disk; as large as its partitions need where absent.
@@ -101,6 +104,34 @@ pub enum PartitionContent {
     Config,
     /// Nothing.
     Empty,
+}
+
+/// When firmware that has no platform key yet (*setup mode*, UEFI 2.10 §32.3.1) is given the keys of an image.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum EnrollKeys {
+    /// Never.
+    #[default]
+    Off,
+    /// When someone chooses so in the boot menu.
+    Manual,
+    /// By itself in virtual machines, elsewhere when someone chooses so in the boot menu.
+    IfSafe,
+    /// By itself, everywhere. Firmware that needs other keys for its own drivers no longer starts then.
+    Force,
+}
+
+impl EnrollKeys {
+    /// The word in definitions, and in systemd-boot's `loader.conf` (`secure-boot-enroll`).
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Off => "off",
+            Self::Manual => "manual",
+            Self::IfSafe => "if-safe",
+            Self::Force => "force",
+        }
+    }
 }
 
 /// The form of a disk image file.

@@ -108,6 +108,12 @@ impl Request {
         known(request.format)?;
         Ok(request)
     }
+
+    /// Its JSON.
+    #[must_use]
+    pub fn json(&self) -> String {
+        json(self)
+    }
 }
 
 impl Response {
@@ -125,6 +131,12 @@ impl Response {
         let response: Self = serde_json::from_slice(json).map_err(Error::document)?;
         known(response.format)?;
         Ok(response)
+    }
+
+    /// Its JSON.
+    #[must_use]
+    pub fn json(&self) -> String {
+        json(self)
     }
 
     /// Adds signatures that it has not yet, after a check of each against its certificate; says how many were new.
@@ -146,18 +158,13 @@ impl Response {
     }
 }
 
+fn json(document: &impl Serialize) -> String {
+    serde_json::to_string_pretty(document).expect("it has no maps") + "\n"
+}
+
 fn known(format: u32) -> Result<(), Error> {
     if format == FORMAT {
         return Ok(());
     }
     Err(Error::Document { problem: format!("it has format {format}, this program knows {FORMAT}") })
-}
-
-/// Answers a request with what `sign` makes of each of its entries.
-///
-/// # Errors
-/// The first one of `sign`.
-pub fn answer(request: &Request, mut sign: impl FnMut(&Wanted) -> Result<Vec<u8>, Error>) -> Result<Response, Error> {
-    let signatures = request.wanted.iter().map(|wanted| Ok(Signature::new(wanted, &sign(wanted)?)));
-    Ok(Response::new(signatures.collect::<Result<_, Error>>()?))
 }

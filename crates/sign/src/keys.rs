@@ -1,6 +1,6 @@
 //! A folder of keys: certificates always, private keys where they may be, else signatures that came from elsewhere.
 
-use crate::{Certificate, Error, Request, Response, Role, Wanted, generate::generate};
+use crate::{Certificate, Error, Request, Response, Role, Signature, Wanted, generate::generate};
 use rsa::{
     Pkcs1v15Sign, RsaPrivateKey,
     pkcs8::{DecodePrivateKey as _, EncodePrivateKey as _, LineEnding},
@@ -157,6 +157,21 @@ impl Keys {
         if missing.is_empty() { Ok(signatures) } else { Err(Error::Wanted(Request::new(missing))) }
     }
 
+    /// The answer to a request.
+    ///
+    /// # Errors
+    /// As of [`sign`](Self::sign).
+    pub fn answer(&self, request: &Request) -> Result<Response, Error> {
+        let signatures = self.sign(&request.wanted)?;
+        Ok(Response::new(request.wanted.iter().zip(&signatures).map(|(w, s)| Signature::new(w, s)).collect()))
+    }
+
+    /// Whether the private key of a role is in the folder.
+    #[must_use]
+    pub fn has_private(&self, role: Role) -> bool {
+        private(&self.folder, role).exists()
+    }
+
     /// Keeps signatures that were made elsewhere; says how many were new.
     ///
     /// # Errors
@@ -164,8 +179,7 @@ impl Keys {
     pub fn import(&self, response: Response) -> Result<usize, Error> {
         let mut all = self.imported()?;
         let count = all.add(response, &self.certificates)?;
-        let text = serde_json::to_string_pretty(&all).map_err(Error::encoding)? + "\n";
-        write(&self.folder.join(SIGNATURES), text.as_bytes(), 0o644)?;
+        write(&self.folder.join(SIGNATURES), all.json().as_bytes(), 0o644)?;
         Ok(count)
     }
 

@@ -25,6 +25,6 @@ pub mod variable;
 
 pub use certificate::Certificate;
 pub use error::Error;
-pub use exchange::{Algorithm, Request, Response, Signature, Wanted, answer};
+pub use exchange::{Algorithm, Request, Response, Signature, Wanted};
 pub use keys::{About, Keys, Purpose};
 pub use role::Role;

@@ -3,17 +3,19 @@
 use ::disk::{Guid, Layout, Partition, PartitionType, extents, fat};
 use defs::{Definitions, ImageDef, PartitionContent};
 use graph::{Ctx, StepError};
-use std::{fs::File, path::PathBuf};
+use std::{
+    fs::File,
+    path::{Path, PathBuf},
+};
 use tree::Tree;
 use types::{Bytes, Digest};
 
 /// Raised when the same definition would give another CONFIG volume.
 pub(crate) const CONFIG_VERSION: u32 = 1;
 
-/// Writes a FAT volume as output `name`. What is free at its end is cut off: the partition's size brings it back as a hole.
-pub(crate) fn volume(ctx: &mut Ctx<'_>, name: &str, tree: &Tree, size: Bytes, label: &str) -> Result<(), StepError> {
-    let path = ctx.out_blob(name);
-    let file = File::options().read(true).write(true).create_new(true).open(&path)?;
+/// Writes a FAT volume. What is free at its end is cut off: the partition's size brings it back as a hole.
+pub(crate) fn volume(path: &Path, tree: &Tree, size: Bytes, label: &str) -> Result<(), StepError> {
+    let file = File::options().read(true).write(true).create_new(true).open(path)?;
     let mut id = [0; 4];
     id.copy_from_slice(&Digest::of(label.as_bytes()).as_bytes()[..4]);
     fat::write(&file, &fat::Volume { size, label: label.to_owned(), id: u32::from_le_bytes(id) }, tree)?;
@@ -30,7 +32,7 @@ pub(crate) struct Config {
 /// No inputs; output `config`, an empty volume for the owner's files.
 pub(crate) fn config(ctx: &mut Ctx<'_>) -> Result<(), StepError> {
     let params: Config = ctx.params()?;
-    volume(ctx, "config", &Tree::default(), params.size, "CONFIG")
+    volume(&ctx.out_blob("config"), &Tree::default(), params.size, "CONFIG")
 }
 
 /// The files that partitions are made from.

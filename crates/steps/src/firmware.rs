@@ -3,7 +3,12 @@
 use crate::{disk, slot::Root};
 use boot::{loader, uki, xen};
 use graph::{Ctx, StepError};
-use std::{fs, io::Read as _, path::PathBuf, sync::Arc as Shared};
+use std::{
+    fs,
+    io::Read as _,
+    path::{Path, PathBuf},
+    sync::Arc as Shared,
+};
 use tree::{Content, Entry, Kind, TreePath};
 use types::{Arch, Bytes};
 
@@ -12,7 +17,9 @@ pub(crate) const UKI_VERSION: u32 = 1;
 /// Raised when the same parts would give another Xen image.
 pub(crate) const XEN_VERSION: u32 = 1;
 /// Raised when the same files would give another ESP.
-pub(crate) const ESP_VERSION: u32 = 1;
+pub(crate) const ESP_VERSION: u32 = 2;
+/// Raised when the same packages would give another loader.
+pub(crate) const LOADER_VERSION: u32 = 1;
 
 #[derive(serde::Serialize, serde::Deserialize)]
 pub(crate) struct Uki {
@@ -78,26 +85,59 @@ pub(crate) fn xen(ctx: &mut Ctx<'_>) -> Result<(), StepError> {
 const PAGE: u64 = 4096;
 
 #[derive(serde::Serialize, serde::Deserialize)]
+pub(crate) struct Loader {
+    pub(crate) arch: Arch,
+}
+
+/// Inputs `deb/…` (systemd-boot-efi); output `loader`.
+pub(crate) fn loader(ctx: &mut Ctx<'_>) -> Result<(), StepError> {
+    let params: Loader = ctx.params()?;
+    let systemd_boot = efi_file(ctx, &format!("systemd-boot{}.efi", params.arch.efi()), params.arch)?;
+    ctx.put("loader", &systemd_boot.read()?)?;
+    Ok(())
+}
+
+/// An EFI system partition, but for its programs.
+#[derive(Debug, Clone, serde::Serialize, serde::Deserialize)]
 pub(crate) struct Esp {
     pub(crate) arch: Arch,
     /// File name of the UKI in EFI/Linux, without `.efi`.
     pub(crate) name: String,
     pub(crate) size: Bytes,
+    /// When keys are enrolled, in systemd-boot's words.
+    pub(crate) enroll_keys: String,
 }
 
-/// Inputs `deb/…` (systemd-boot-efi), `uki`; output `esp`, cut off behind its last used byte.
+impl Esp {
+    /// Writes the volume with these programs and keys, cut off behind its last used byte.
+    pub(crate) fn write(
+        self,
+        path: &Path,
+        (loader, uki): (Content, Content),
+        keys: Vec<(String, Vec<u8>)>,
+    ) -> Result<(), StepError> {
+        let tree = loader::esp(loader::Esp {
+            arch: self.arch,
+            systemd_boot: loader,
+            images: vec![(self.name, uki)],
+            conf: loader::conf(0, &self.enroll_keys),
+            keys,
+        })?;
+        disk::volume(path, &tree, self.size, "EFI")
+    }
+}
+
+/// Inputs `loader`, `uki`; output `esp`.
 pub(crate) fn esp(ctx: &mut Ctx<'_>) -> Result<(), StepError> {
     let params: Esp = ctx.params()?;
-    let systemd_boot = efi_file(ctx, &format!("systemd-boot{}.efi", params.arch.efi()), params.arch)?;
-    let uki = whole_file(ctx.input("uki")?)?;
+    let (loader, uki) = (whole_file(ctx.input("loader")?)?, whole_file(ctx.input("uki")?)?);
     let mut start = Vec::new();
     uki.open()?.take(PAGE).read_to_end(&mut start)?;
     boot::arch::check_arch(&params.name, &start, params.arch)?;
-    let tree = loader::esp(params.arch, systemd_boot, vec![(params.name, uki)], &loader::conf(0))?;
-    disk::volume(ctx, "esp", &tree, params.size, "EFI")
+    params.write(&ctx.out_blob("esp"), (loader, uki), Vec::new())
 }
 
-fn whole_file(path: PathBuf) -> Result<Content, StepError> {
+pub(crate) fn whole_file(path: PathBuf) -> Result<Content, StepError> {
     let len = fs::metadata(&path)?.len();
     Ok(Content::Range { file: Shared::new(path), offset: 0, len })
 }

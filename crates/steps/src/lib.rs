@@ -11,8 +11,8 @@
 //! all of these ─► size/<flavour>@arch: what takes how much
 //! ```
 //! [`Project::plan`] turns a checkout into a [`graph::Graph`] and touches no artefact; the step functions see only what their
-//! keys name. [`Inputs`] brings the lock's inputs into the cache, the only part that may use the network; [`publish()`] writes
-//! the results where people look for them.
+//! keys name. [`Inputs`] brings the lock's inputs into the cache, the only part that may use the network; [`Artefact`] signs
+//! the results and writes them where people look for them.
 //!
 //! Deliberately absent: parsing, resolving, formats and scheduling, each of which is a crate of its own.
 
@@ -20,6 +20,7 @@ mod disk;
 mod export;
 mod firmware;
 mod go_vars;
+mod image_json;
 mod inputs;
 mod judge;
 mod kernel;
@@ -28,6 +29,7 @@ mod planner;
 mod programs;
 mod project;
 mod publish;
+mod signing;
 mod size;
 mod slot;
 mod sources;
@@ -40,10 +42,11 @@ mod vendor;
 mod wanted;
 
 pub use export::export_oci;
+pub use image_json::{BlobJson, ImageJson, PartitionJson, SigningJson};
 pub use inputs::Inputs;
 pub use judge::report;
 pub use project::{Project, Target, Targets};
-pub use publish::{ImageJson, Published, publish};
+pub use publish::{Artefact, Published};
 pub use slot::Root;
 pub use upstream::take_over;
 pub use vendor::vendor;
@@ -162,6 +165,15 @@ pub enum Error {
         expected: Digest,
         /// The digest found.
         found: Digest,
+    },
+    /// Programs cannot be signed, or signatures are to be made elsewhere.
+    #[error(transparent)]
+    Sign(#[from] sign::Error),
+    /// The EFI system partition cannot be written with signed programs.
+    #[error("cannot write the EFI system partition with signed programs: {problem}")]
+    Signed {
+        /// What the writer said.
+        problem: String,
     },
     /// The sizes of an image cannot be read.
     #[error("cannot read the sizes that {step} wrote: {source}")]

@@ -1,11 +1,11 @@
 //! A checkout: its definitions, its lock, and what can be built of it.
 
-use crate::{Error, planner::Planner, wanted::host};
-use defs::Definitions;
+use crate::{Error, firmware::Esp, planner::Planner, wanted::host};
+use defs::{Definitions, ImageDef, PartitionType};
 use graph::{Graph, StepId};
 use lock::Lock;
 use std::path::Path;
-use types::{Arch, Flavour};
+use types::{Arch, Bytes, Flavour};
 
 /// A checkout with its lock, read and checked.
 pub struct Project {
@@ -31,6 +31,8 @@ pub struct Target {
 pub struct Targets {
     /// Outputs `slot`, `root`.
     pub slot: StepId,
+    /// Output `loader`: systemd-boot.
+    pub loader: StepId,
     /// Output `uki`.
     pub uki: StepId,
     /// Output `esp`.
@@ -53,7 +55,7 @@ impl Targets {
     /// All of them.
     #[must_use]
     pub fn all(&self) -> Vec<StepId> {
-        let parts = [&self.slot, &self.uki, &self.esp, &self.config, &self.size];
+        let parts = [&self.slot, &self.loader, &self.uki, &self.esp, &self.config, &self.size];
         parts.into_iter().chain(&self.checks).cloned().collect()
     }
 }
@@ -63,6 +65,27 @@ impl Project {
     #[must_use]
     pub fn full_version(&self, target: Target) -> String {
         format!("{}-{}-{}", self.version, target.flavour, target.arch)
+    }
+
+    /// The EFI system partition of an image, but for its programs.
+    pub(crate) fn esp(&self, target: Target) -> Result<Esp, Error> {
+        Ok(Esp {
+            arch: target.arch,
+            name: format!("evek-{}", self.full_version(target)),
+            size: self.partition(PartitionType::Esp)?,
+            enroll_keys: self.live()?.enroll_keys.as_str().to_owned(),
+        })
+    }
+
+    /// The size of the first partition of the disk that is for this.
+    pub(crate) fn partition(&self, role: PartitionType) -> Result<Bytes, Error> {
+        let partitions = self.defs.partitions(self.live()?);
+        Ok(partitions.into_iter().find(|p| p.role == role && !p.first_boot).map_or(Bytes(0), |p| p.size))
+    }
+
+    /// The definition of the disk.
+    pub(crate) fn live(&self) -> Result<&ImageDef, Error> {
+        self.defs.images.get("live").ok_or_else(|| Error::NoImage { name: "live".into() })
     }
 
     /// The steps of an image.

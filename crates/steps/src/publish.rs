@@ -3,12 +3,15 @@
 use crate::{
     Error, Project, Target, Targets,
     disk::{Contents, layout},
+    image_json::{BlobJson, ImageJson, PartitionJson, SigningJson},
+    signing::{self, Signed},
     slot::Root,
 };
 use ::size::Report;
 use defs::Format;
 use graph::{Built, Cache, Graph, Input, StepId};
 use serde::{Deserialize, Serialize};
+use sign::Keys;
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs::{self, File},
@@ -29,167 +32,225 @@ pub struct Published {
     pub image: ImageJson,
 }
 
-/// `image.json`: what an image is made of, so that two can be compared and one can be checked.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct ImageJson {
-    /// Version of this document's form.
-    pub format: u32,
-    /// `<version>-<flavour>-<arch>`
-    pub version: String,
-    /// Root hash of the slot's verity tree.
-    pub root_hash: Digest,
-    /// Length of the store, in blocks of 4096 bytes.
-    pub data_blocks: u64,
-    /// The partitions of the disk.
-    pub partitions: Vec<PartitionJson>,
-    /// Outputs of every step by `<step>:<output>`, with digest and size.
-    pub blobs: BTreeMap<String, BlobJson>,
-    /// Debian packages by `name:arch=version`, with their digests.
-    pub debs: BTreeMap<String, Digest>,
-    /// Source archives by name, with their digests.
-    pub vendors: BTreeMap<String, Digest>,
-}
-
-/// A partition.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct PartitionJson {
-    /// Number in the table.
-    pub number: u32,
-    /// Label.
-    pub label: String,
-    /// Its GUID.
-    pub guid: String,
-    /// First byte on the disk.
-    pub start: Bytes,
-    /// Size on the disk.
-    pub size: Bytes,
-    /// Number of bytes written; the rest is zero.
-    pub written: Bytes,
-    /// Digest of the bytes written; none for an empty partition.
-    pub digest: Option<Digest>,
-}
-
-/// A blob.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct BlobJson {
-    /// sha256.
-    pub digest: Digest,
-    /// Size.
-    pub size: Bytes,
+impl Published {
+    /// The disk as raw bytes.
+    #[must_use]
+    pub fn raw(&self) -> PathBuf {
+        self.folder.join(self.image.files.get("raw").map_or("live.raw", String::as_str))
+    }
 }
 
 /// Which file is meant to be there, so that an unchanged image is not written again: size and time of what was written.
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct Stamp {
-    image: Digest,
+    made_of: Digest,
     files: BTreeMap<String, (u64, i64, i64)>,
 }
 
-/// Writes an image's files from the outputs of its steps. Files appear complete or not at all.
-///
-/// # Errors
-/// When the image is over a budget or does not fit where it must, or something cannot be written.
-pub fn publish(
-    project: &Project,
-    target: Target,
-    cache: &Cache,
-    (graph, targets): (&Graph, &Targets),
-    built: &Built,
-    sizes: &Report,
-    dist: &Path,
-) -> Result<Published, Error> {
-    let over = sizes.over();
-    if !over.is_empty() {
-        return Err(Error::OverBudget(over));
+/// An image that is built.
+pub struct Artefact<'a> {
+    /// The checkout.
+    pub project: &'a Project,
+    /// What it is.
+    pub target: Target,
+    /// Where its parts are.
+    pub cache: &'a Cache,
+    /// The graph that it was planned in.
+    pub graph: &'a Graph,
+    /// The steps of its parts.
+    pub targets: &'a Targets,
+    /// The outputs of its steps.
+    pub built: &'a Built,
+    /// Its sizes.
+    pub sizes: &'a Report,
+}
+
+/// The blobs of a disk.
+#[derive(Debug, Clone, Copy)]
+struct Parts {
+    uki: Digest,
+    esp: Digest,
+    slot: Digest,
+    config: Digest,
+}
+
+impl Artefact<'_> {
+    /// Writes the image's files into a folder of `dist`, signed where there are keys. Files appear complete or not at all.
+    ///
+    /// # Errors
+    /// When the image is over a budget or does not fit where it must, signatures are to be made elsewhere, or something cannot
+    /// be written.
+    pub fn publish(&self, keys: Option<&Keys>, dist: &Path) -> Result<Published, Error> {
+        self.judge()?;
+        let mut parts = Parts {
+            uki: self.blob(&self.targets.uki, "uki")?,
+            esp: self.blob(&self.targets.esp, "esp")?,
+            slot: self.blob(&self.targets.slot, "slot")?,
+            config: self.blob(&self.targets.config, "config")?,
+        };
+        let mut image = self.describe(&parts, keys)?;
+        let sizes = serde_json::to_string(self.sizes).expect("it has no maps") + "\n";
+        let arch = dist.join(self.target.arch.as_str());
+        let name = if keys.is_some() { image.version.clone() } else { format!("{}.unsigned", image.version) };
+        let folder = arch.join(&name);
+        fs::create_dir_all(&folder).map_err(err("create", &folder))?;
+        let files: Vec<&str> = image.files.values().map(String::as_str).chain(["image.json", "size.json"]).collect();
+        let made_of = Digest::of(format!("{} {}{sizes}", signing::VERSION, text(&image)).as_bytes());
+        let known = stamped(&folder, made_of, &files).then(|| read(&folder)).flatten();
+        let unchanged = known.is_some();
+        if let Some(known) = known {
+            image = known;
+        } else {
+            if let Some(keys) = keys {
+                let loader = self.blob(&self.targets.loader, "loader")?;
+                let signed = Signed::new(keys, &image.version, self.cache.cas(), loader, parts.uki)?;
+                (parts.uki, parts.esp) = (signed.uki, signed.esp(self.project.esp(self.target)?, self.cache.cas())?);
+                image = self.describe(&parts, Some(keys))?;
+            }
+            self.write(&parts, &image, &sizes, &folder)?;
+            let names: Vec<&str> =
+                image.files.values().map(String::as_str).chain(["image.json", "size.json"]).collect();
+            let stamp = Stamp { made_of, files: state(&folder, &names) };
+            let stamp = serde_json::to_vec(&stamp).expect("its maps have string keys");
+            fs::write(folder.join(STAMP), stamp).map_err(err("write", &folder))?;
+        }
+        point(&arch.join("current"), &name)?;
+        Ok(Published { folder, unchanged, image })
     }
-    let misfits = sizes.misfits();
-    if !misfits.is_empty() {
-        return Err(Error::DoesNotFit(misfits));
+
+    fn judge(&self) -> Result<(), Error> {
+        let over = self.sizes.over();
+        if !over.is_empty() {
+            return Err(Error::OverBudget(over));
+        }
+        let misfits = self.sizes.misfits();
+        if misfits.is_empty() { Ok(()) } else { Err(Error::DoesNotFit(misfits)) }
     }
-    let blob = |step: &StepId, output: &str| -> Result<(PathBuf, Digest), Error> {
+
+    fn blob(&self, step: &StepId, output: &str) -> Result<Digest, Error> {
         let missing = || graph::Error::UnknownStep { id: step.clone(), wanted_by: None, like: vec![] };
-        let found = built.get(step, output).ok_or_else(missing)?;
-        Ok((cache.cas().path(&found.digest), found.digest))
-    };
-    let root: Root = serde_json::from_slice(&cache.cas().read(&blob(&targets.slot, "root")?.1)?)
-        .map_err(|e| err("read", Path::new(targets.slot.as_str()))(io::Error::other(e)))?;
-    let (esp, slot, config) =
-        (blob(&targets.esp, "esp")?, blob(&targets.slot, "slot")?, blob(&targets.config, "config")?);
-    let live = project.defs.images.get("live").ok_or_else(|| Error::NoImage { name: "live".into() })?;
-    let contents =
-        Contents { esp: esp.0.clone(), slot: slot.0.clone(), config: config.0.clone(), root_hash: root.root_hash };
-    let plan = layout(&project.defs, live, &contents).plan()?;
+        Ok(self.built.get(step, output).ok_or_else(missing)?.digest)
+    }
 
-    let digests: BTreeMap<&Path, Digest> = [&esp, &slot, &config].into_iter().map(|(p, d)| (p.as_path(), *d)).collect();
-    let partitions = plan.partitions.iter().map(|placed| {
-        let p = &placed.partition;
-        let written = p.content.as_deref().and_then(|c| fs::metadata(c).ok()).map_or(0, |m| m.len());
-        PartitionJson {
-            number: p.number,
-            label: p.label.clone(),
-            guid: p.guid.to_string(),
-            start: placed.start,
-            size: p.size,
-            written: Bytes(written),
-            digest: p.content.as_deref().and_then(|c| digests.get(c).copied()),
-        }
-    });
-    let (lock, inputs) = (&project.lock, inputs(graph, built));
-    let image = ImageJson {
-        format: 1,
-        version: project.full_version(target),
-        root_hash: root.root_hash,
-        data_blocks: root.data_blocks,
-        partitions: partitions.collect(),
-        blobs: blobs(built),
-        debs: lock.debs().filter(|d| inputs.contains(&d.sha256)).map(|d| (d.id(), d.sha256)).collect(),
-        vendors: lock.vendors().filter(|v| inputs.contains(&v.sha256)).map(|v| (v.name.clone(), v.sha256)).collect(),
-    };
-    let text = serde_json::to_string_pretty(&image).expect("its maps have string keys") + "\n";
-    let sizes = serde_json::to_string(sizes).expect("it has no maps") + "\n";
+    fn root(&self) -> Result<Root, Error> {
+        let root = self.cache.cas().read(&self.blob(&self.targets.slot, "root")?)?;
+        serde_json::from_slice(&root)
+            .map_err(|e| err("read", Path::new(self.targets.slot.as_str()))(io::Error::other(e)))
+    }
 
-    let folder = dist.join(target.arch.as_str()).join(&image.version);
-    fs::create_dir_all(&folder).map_err(err("create", &folder))?;
-    let names: Vec<&str> = live
-        .formats
-        .iter()
-        .map(|f| match f {
-            Format::Raw => "live.raw",
-            Format::Qcow2 => "live.qcow2",
+    /// The disk with these parts.
+    fn plan(&self, parts: &Parts) -> Result<::disk::Plan, Error> {
+        let path = |digest| self.cache.cas().path(digest);
+        let contents = Contents {
+            esp: path(&parts.esp),
+            slot: path(&parts.slot),
+            config: path(&parts.config),
+            root_hash: self.root()?.root_hash,
+        };
+        Ok(layout(&self.project.defs, self.project.live()?, &contents).plan()?)
+    }
+
+    fn describe(&self, parts: &Parts, keys: Option<&Keys>) -> Result<ImageJson, Error> {
+        let plan = self.plan(parts)?;
+        let digests = [parts.esp, parts.slot, parts.config].map(|digest| (self.cache.cas().path(&digest), digest));
+        let partitions = plan.partitions.iter().map(|placed| {
+            let p = &placed.partition;
+            let written = p.content.as_deref().and_then(|c| fs::metadata(c).ok()).map_or(0, |m| m.len());
+            PartitionJson {
+                number: p.number,
+                label: p.label.clone(),
+                guid: p.guid.to_string(),
+                start: placed.start,
+                size: p.size,
+                written: Bytes(written),
+                digest: digests.iter().find(|(path, _)| Some(path) == p.content.as_ref()).map(|(_, digest)| *digest),
+            }
+        });
+        let mark = signing::mark(keys);
+        let formats = self.project.live()?.formats.iter().map(|format| match format {
+            Format::Raw => ("raw".to_owned(), format!("live{mark}.raw")),
+            Format::Qcow2 => ("qcow2".to_owned(), format!("live{mark}.qcow2")),
+        });
+        let certificates = |keys: &Keys| signing::ENROLLED.map(|r| (r, keys.certificate(r).fingerprint())).into();
+        let (root, inputs, lock) = (self.root()?, inputs(self.graph, self.built), &self.project.lock);
+        Ok(ImageJson {
+            format: 2,
+            version: self.project.full_version(self.target),
+            root_hash: root.root_hash,
+            data_blocks: root.data_blocks,
+            files: formats.chain([("efi".to_owned(), format!("evek{mark}.efi"))]).collect(),
+            signing: keys.map(|keys| SigningJson {
+                purpose: keys.purpose(),
+                warning: signing::warning(keys),
+                certificates: certificates(keys),
+            }),
+            partitions: partitions.collect(),
+            blobs: blobs(self.built),
+            debs: lock.debs().filter(|d| inputs.contains(&d.sha256)).map(|d| (d.id(), d.sha256)).collect(),
+            vendors: lock
+                .vendors()
+                .filter(|v| inputs.contains(&v.sha256))
+                .map(|v| (v.name.clone(), v.sha256))
+                .collect(),
         })
-        .chain(["image.json", "size.json", "evek.efi"])
-        .collect();
-    let wanted =
-        |folder: &Path| Stamp { image: Digest::of(format!("{text}{sizes}").as_bytes()), files: files(folder, &names) };
-    let stamp_path = folder.join(".stamp.json");
-    let stamp: Option<Stamp> = fs::read(&stamp_path).ok().and_then(|b| serde_json::from_slice(&b).ok());
-    let unchanged = stamp.as_ref() == Some(&wanted(&folder)) && stamp.is_some_and(|s| s.files.len() == names.len());
-    if !unchanged {
-        let raw = write(&folder, "live.raw", |file| Ok(plan.write(file, &mut |_| ())?))?;
-        if live.formats.contains(&Format::Qcow2) {
+    }
+
+    fn write(&self, parts: &Parts, image: &ImageJson, sizes: &str, folder: &Path) -> Result<(), Error> {
+        clear(folder)?;
+        let plan = self.plan(parts)?;
+        let name = |form: &str| image.files.get(form).map(String::as_str);
+        // the other forms are made from it
+        let raw = write(folder, name("raw").unwrap_or("live.raw"), |file| Ok(plan.write(file, &mut |_| ())?))?;
+        if let Some(name) = name("qcow2") {
             let raw = File::open(&raw).map_err(err("open", &raw))?;
-            write(&folder, "live.qcow2", |file| Ok(::disk::qcow2::write(&raw, file, &mut |_| ())?))?;
+            write(folder, name, |file| Ok(::disk::qcow2::write(&raw, file, &mut |_| ())?))?;
         }
-        let uki = blob(&targets.uki, "uki")?.0;
-        write(&folder, "evek.efi", |file| {
-            let mut from = File::open(&uki).map_err(err("open", &uki))?;
-            let mut to: &File = file;
-            io::copy(&mut from, &mut to).map(drop).map_err(err("copy", &uki))
-        })?;
-        for (name, text) in [("image.json", &text), ("size.json", &sizes)] {
-            write(&folder, name, |file| {
-                let mut file: &File = file;
-                io::Write::write_all(&mut file, text.as_bytes()).map_err(err("write", &folder))
+        if let Some(name) = name("efi") {
+            let uki = self.cache.cas().path(&parts.uki);
+            write(folder, name, |file| {
+                let mut from = File::open(&uki).map_err(err("open", &uki))?;
+                let mut to: &File = file;
+                io::copy(&mut from, &mut to).map(drop).map_err(err("copy", &uki))
             })?;
         }
-        let bytes = serde_json::to_vec(&wanted(&folder)).expect("its maps have string keys");
-        fs::write(&stamp_path, bytes).map_err(err("write", &stamp_path))?;
+        for (name, text) in [("image.json", text(image).as_str()), ("size.json", sizes)] {
+            write(folder, name, |file| {
+                let mut file: &File = file;
+                io::Write::write_all(&mut file, text.as_bytes()).map_err(err("write", folder))
+            })?;
+        }
+        Ok(())
     }
-    point(&dist.join(target.arch.as_str()).join("current"), &image.version)?;
-    Ok(Published { folder, unchanged, image })
+}
+
+/// Which files are up to date.
+const STAMP: &str = ".stamp.json";
+
+fn text(image: &ImageJson) -> String {
+    serde_json::to_string_pretty(image).expect("its maps have string keys") + "\n"
+}
+
+/// The description of the image in a folder.
+fn read(folder: &Path) -> Option<ImageJson> {
+    serde_json::from_slice(&fs::read(folder.join("image.json")).ok()?).ok()
+}
+
+/// Whether the files in a folder are those that were written last, of just this.
+fn stamped(folder: &Path, made_of: Digest, names: &[&str]) -> bool {
+    let stamp: Option<Stamp> = fs::read(folder.join(STAMP)).ok().and_then(|b| serde_json::from_slice(&b).ok());
+    stamp.is_some_and(|s| s.files.len() == names.len() && s == Stamp { made_of, files: state(folder, names) })
+}
+
+/// Removes the files of an image that was here before: it may have had other names, which say whose signatures it has.
+fn clear(folder: &Path) -> Result<(), Error> {
+    for item in fs::read_dir(folder).map_err(err("read", folder))? {
+        let path = item.map_err(err("read", folder))?.path();
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        if [STAMP, "image.json"].contains(&&*name) || ["live.", "evek."].iter().any(|start| name.starts_with(start)) {
+            fs::remove_file(&path).map_err(err("remove", &path))?;
+        }
+    }
+    Ok(())
 }
 
 fn err(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Error {
@@ -213,7 +274,7 @@ fn inputs(graph: &Graph, built: &Built) -> BTreeSet<Digest> {
     blobs.collect()
 }
 
-fn files(folder: &Path, names: &[&str]) -> BTreeMap<String, (u64, i64, i64)> {
+fn state(folder: &Path, names: &[&str]) -> BTreeMap<String, (u64, i64, i64)> {
     let stat = |name: &&str| {
         let meta = fs::metadata(folder.join(name)).ok()?;
         Some(((*name).to_owned(), (meta.len(), meta.mtime(), meta.mtime_nsec())))

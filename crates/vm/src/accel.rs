@@ -8,7 +8,9 @@
 use crate::{
     Error,
     console::Lines,
-    machine::{Boots, firmware, flash, model, program},
+    firmware::{Firmware, flash},
+    machine::{Boots, model, program},
+    prepare::VARIABLES,
     tools::{Call, Tools, Uses, heard},
 };
 use serde::{Deserialize, Serialize};
@@ -102,14 +104,11 @@ fn probe_now(tools: &Tools, arch: Arch) -> Result<Verdict, Error> {
 /// Boots the firmware with nothing else. `None` when it ran to its end; otherwise QEMU's first words about it, if any.
 fn boots(tools: &Tools, arch: Arch, accel: Accel) -> Result<Option<String>, Error> {
     let dir = tempfile::tempdir().map_err(Error::io("make a folder in", &std::env::temp_dir()))?;
-    let (code, template) = firmware(arch);
-    let (template, variables) = (tools.file(template), dir.path().join("variables.fd"));
-    let bytes = fs::read(&template).map_err(Error::io("read firmware variables", &template))?;
-    fs::write(&variables, bytes).map_err(Error::io("write", &variables))?;
+    let code = Firmware::Open.prepare(arch, tools, &dir.path().join(VARIABLES))?;
     let mut args = ["-nodefaults", "-no-user-config", "-display", "none", "-m", "256M"].map(str::to_owned).to_vec();
     args.extend(model(arch, Boots::Kernel, accel));
     let folder = Uses::machine(dir.path());
-    args.extend(flash(Path::new(code), &folder.view().join("variables.fd")));
+    args.extend(flash(Path::new(code), &folder.view().join(VARIABLES)));
     args.extend(["-nic", "none", "-serial", "stdio"].map(str::to_owned));
     let call = Call::new(program(arch), args).uses(Uses::kvm()).uses(folder);
     let mut qemu = tools.spawn(&call, heard())?;

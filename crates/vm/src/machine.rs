@@ -1,6 +1,9 @@
 //! The machine as wished for, and QEMU's command line for it.
 
-use crate::accel::Accel;
+use crate::{
+    accel::Accel,
+    firmware::{Firmware, flash},
+};
 use std::path::{Path, PathBuf};
 use types::{Arch, Bytes, Flavour};
 
@@ -12,6 +15,8 @@ pub const SSH_PORT_NAME: &str = "org.evek.ssh";
 pub struct Machine {
     /// What the image is for.
     pub arch: Arch,
+    /// The firmware.
+    pub firmware: Firmware,
     /// What the firmware starts.
     pub boots: Boots,
     /// Processors.
@@ -80,14 +85,6 @@ pub struct Forward {
     pub guest: u16,
 }
 
-/// UEFI firmware: the code and the template of its variable store (UEFI PI 1.8 vol. 3, firmware volumes in flash).
-pub(crate) fn firmware(arch: Arch) -> (&'static str, &'static str) {
-    match arch {
-        Arch::Amd64 => ("/usr/share/OVMF/OVMF_CODE_4M.fd", "/usr/share/OVMF/OVMF_VARS_4M.fd"),
-        Arch::Arm64 => ("/usr/share/AAVMF/AAVMF_CODE.fd", "/usr/share/AAVMF/AAVMF_VARS.fd"),
-    }
-}
-
 /// QEMU's program for an architecture.
 pub(crate) fn program(arch: Arch) -> String {
     format!("qemu-system-{}", arch.machine())
@@ -145,13 +142,6 @@ pub(crate) fn model(arch: Arch, boots: Boots, accel: Accel) -> Vec<String> {
 
 const TCG: &str = "tcg,thread=multi";
 
-/// Both flash chips of the firmware: its code and its variables.
-pub(crate) fn flash(code: &Path, variables: &Path) -> [String; 4] {
-    let option = || "-drive".to_owned();
-    let code = format!("if=pflash,unit=0,format=raw,readonly=on,file={}", escape(code));
-    [option(), code, option(), format!("if=pflash,unit=1,format=raw,file={}", escape(variables))]
-}
-
 /// QEMU's arguments for a machine.
 pub(crate) fn command_line(machine: &Machine, accel: Accel, files: &Files, console: Console) -> Vec<String> {
     let mut args = Args(Vec::new());
@@ -159,6 +149,7 @@ pub(crate) fn command_line(machine: &Machine, accel: Accel, files: &Files, conso
     args.0.extend(model(machine.arch, machine.boots, accel));
     args.pair("-smp", machine.cpus.to_string());
     args.pair("-m", format!("{}M", machine.memory.0 >> 20));
+    args.0.extend(machine.firmware.hardware(machine.arch));
     args.0.extend(flash(&files.firmware, &files.variables));
     // The overlay is thrown away with the machine: nothing is gained by flushing it to the host's disk.
     let overlay = escape(&files.overlay);
@@ -221,7 +212,7 @@ impl Args {
 }
 
 /// A path as the value of a key in QEMU's comma-separated options, where a comma is written twice.
-fn escape(path: &Path) -> String {
+pub(crate) fn escape(path: &Path) -> String {
     path.display().to_string().replace(',', ",,")
 }
 
@@ -246,6 +237,7 @@ mod tests {
     fn machine() -> Machine {
         Machine {
             arch: Arch::Amd64,
+            firmware: Firmware::Open,
             boots: Boots::Kernel,
             cpus: 2,
             memory: Bytes::gib(4),

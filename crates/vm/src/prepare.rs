@@ -8,7 +8,7 @@
 
 use crate::{
     Error, Machine,
-    machine::{Files, firmware},
+    machine::Files,
     tools::{Call, Tools, Uses},
 };
 use std::{
@@ -19,6 +19,7 @@ use tree::{Entry, Tree, TreePath};
 use types::Bytes;
 
 /// Names within the machine's folder and the sockets' folder.
+pub(crate) const VARIABLES: &str = "variables.fd";
 pub(crate) const OVERLAY: &str = "overlay.qcow2";
 pub(crate) const SERIAL_LOG: &str = "serial.log";
 pub(crate) const QMP_SOCKET: &str = "qmp";
@@ -56,13 +57,10 @@ pub(crate) fn prepare(machine: &Machine, tools: &Tools, with_key: bool) -> Resul
         .prefix("evek-vm-")
         .tempdir()
         .map_err(Error::io("make a folder in", &std::env::temp_dir()))?;
-    for name in ["variables.fd", OVERLAY, SERIAL_LOG, "qemu.log", "ssh.log", "key", "key.pub"] {
+    for name in [VARIABLES, OVERLAY, SERIAL_LOG, "qemu.log", "ssh.log", "key", "key.pub"] {
         remove(&dir.join(name))?;
     }
-    let (code, template) = firmware(machine.arch);
-    let (template, variables) = (tools.file(template), dir.join("variables.fd"));
-    let bytes = fs::read(&template).map_err(Error::io("read firmware variables", &template))?;
-    fs::write(&variables, bytes).map_err(Error::io("write", &variables))?;
+    let code = machine.firmware.prepare(machine.arch, tools, &dir.join(VARIABLES))?;
     let key = with_key.then(|| make_key(tools, &dir)).transpose()?;
     make_overlay(machine, tools, &disk, &dir)?;
     let mut config = machine.config.clone();
@@ -75,7 +73,7 @@ pub(crate) fn prepare(machine: &Machine, tools: &Tools, with_key: bool) -> Resul
     let (machine_view, sockets_view) = (Uses::machine(&dir).view(), Uses::sockets(sockets.path()).view());
     let files = Files {
         firmware: code.into(),
-        variables: machine_view.join("variables.fd"),
+        variables: machine_view.join(VARIABLES),
         overlay: machine_view.join(OVERLAY),
         qmp: sockets_view.join(QMP_SOCKET),
         ssh: sockets_view.join(SSH_SOCKET),

@@ -1,41 +1,63 @@
 //! `image`: from a checkout to disks in dist/.
 
+use super::keys;
 use crate::{
     cli::{Common, Images, Target},
     failure::Failure,
     session::{Session, root},
 };
+use sign::Keys;
 use std::path::Path;
-use steps::{Project, Published};
+use steps::{Artefact, Project, Published};
 
 /// Builds and publishes images.
 pub(crate) fn images(common: &Common, choice: &Images) -> Result<(), Failure> {
     let session = Session::open(common)?;
     let project = session.project()?;
-    for published in build(&session, &project, &choice.targets(&project.defs))? {
+    let keys = if choice.unsigned { None } else { Some(keys::open(&session)?) };
+    for published in build_with(&session, &project, &choice.targets(&project.defs), keys.as_ref())? {
         println!("{}", published.folder.display());
     }
     Ok(())
 }
 
-/// The same in a session that is open. All images are one graph, so that nothing is made twice and no processor waits.
+/// The same in a session that is open, signed.
 pub(crate) fn build(
     session: &Session,
     project: &Project,
     targets: &[steps::Target],
 ) -> Result<Vec<Published>, Failure> {
+    build_with(session, project, targets, Some(&keys::open(session)?))
+}
+
+/// All images are one graph, so that nothing is made twice and no processor waits.
+fn build_with(
+    session: &Session,
+    project: &Project,
+    targets: &[steps::Target],
+    keys: Option<&Keys>,
+) -> Result<Vec<Published>, Failure> {
     let (graph, images) = project.plan_all(targets)?;
     let wanted: Vec<_> = images.iter().flat_map(|(_, steps)| steps.all()).collect();
     let built = session.build(project, &graph, &wanted)?;
     let dist = root().join("dist");
-    let publish = |(target, steps): &(steps::Target, steps::Targets)| -> Result<Published, Failure> {
-        let own = built.of(&graph.needed(&steps.all())?);
-        let sizes = steps::report(project, *target, &session.cache, steps, &own)?;
-        let published = steps::publish(project, *target, &session.cache, (&graph, steps), &own, &sizes, &dist)?;
-        tell(session, &published, &sizes);
-        Ok(published)
-    };
-    images.iter().map(publish).collect()
+    let mut wanted = Vec::new();
+    let mut all = Vec::new();
+    for (target, targets) in &images {
+        let (cache, own) = (&session.cache, built.of(&graph.needed(&targets.all())?));
+        let sizes = &steps::report(project, *target, cache, targets, &own)?;
+        let artefact = Artefact { project, target: *target, cache, graph: &graph, targets, built: &own, sizes };
+        match artefact.publish(keys, &dist) {
+            // what is missing for all of them is asked for at once
+            Err(steps::Error::Sign(sign::Error::Wanted(request))) => wanted.extend(request.wanted),
+            other => {
+                let published = other?;
+                tell(session, &published, sizes);
+                all.push(published);
+            }
+        }
+    }
+    if wanted.is_empty() { Ok(all) } else { Err(keys::ask(wanted, &dist)) }
 }
 
 /// What there is to say about an image that is done.
@@ -43,6 +65,9 @@ fn tell(session: &Session, published: &Published, sizes: &size::Report) {
     let state = if published.unchanged { "unchanged" } else { "written" };
     let image = &published.image;
     session.events.say(&format!("{}: {state}, root hash {}", image.version, image.root_hash.short()));
+    if let Some(warning) = image.signing.as_ref().and_then(|s| s.warning.as_ref()) {
+        session.events.say(warning);
+    }
     if let Some(store) = sizes.budgets.iter().find(|budget| budget.name == "store") {
         let [size, limit, left] = [store.size, store.limit, store.headroom()].map(size::binary);
         session.events.say(&format!("store: {size} of {limit}, {left} left; `cargo xtask size` shows what takes them"));

@@ -6,6 +6,7 @@ mod check;
 mod doctor;
 mod help_make;
 mod image;
+mod keys;
 mod lock;
 mod look;
 mod run;
@@ -35,6 +36,7 @@ pub(crate) fn run(cli: &Cli) -> Result<(), Failure> {
         Verb::Explain(step) => look::explain(common, step),
         Verb::Replay(step) => look::replay(common, step),
         Verb::Lock(verb) => lock::run(common, verb),
+        Verb::Keys(verb) => keys::run(common, verb),
         Verb::App(verb) => app::run(verb),
         Verb::Doctor => doctor::doctor(common),
         Verb::Gc { size, verify } => tidy::gc(common, *size, *verify),

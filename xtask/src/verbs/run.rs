@@ -8,7 +8,7 @@ use crate::{
     session::Session,
 };
 use types::Bytes;
-use vm::{Forward, Machine, Network, Terminal};
+use vm::{Firmware, Forward, Machine, Network, Terminal};
 
 /// Builds the image where needed and boots it.
 pub(crate) fn run(common: &Common, args: &Run) -> Result<(), Failure> {
@@ -28,10 +28,11 @@ pub(crate) fn run(common: &Common, args: &Run) -> Result<(), Failure> {
     }
     let machine = Machine {
         arch,
+        firmware: if args.secure_boot { Firmware::SecureBoot { variables: None } } else { Firmware::Open },
         boots: hv.into(),
         cpus: args.cpus,
         memory: args.memory,
-        disk: published.folder.join("live.raw"),
+        disk: published.raw(),
         disk_size: Some(Bytes::gib(40)),
         network,
         config,

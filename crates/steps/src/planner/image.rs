@@ -4,18 +4,17 @@ use super::{Layer, Planner, ROOT, params};
 use crate::{
     Error,
     disk::{self, Config},
-    firmware::{self, Esp, Uki, Xen},
+    firmware::{self, Loader, Uki, Xen},
     layers::Debs,
     project::Targets,
     slot::{self, Image, Store},
     top,
     wanted::HYPERVISOR,
 };
-use defs::{Deb, ImageConfig, Located, Units};
+use defs::{Deb, ImageConfig, Located, PartitionType, Units};
 use graph::{Step, StepId};
 use std::collections::BTreeMap;
 use store::Role;
-use types::Bytes;
 
 /// The name of images in the store: nothing on the network has such a name, so nothing can be pulled by mistake.
 const REGISTRY: &str = "evek.local";
@@ -139,22 +138,22 @@ impl Planner<'_> {
     }
 
     pub(super) fn disk(&mut self, kernel: &StepId, slot: StepId) -> Result<Targets, Error> {
-        let defs = &self.project.defs;
         let uki = self.uki(kernel, &slot)?;
-        let live = defs.images.get("live").ok_or_else(|| Error::NoImage { name: "live".into() })?;
-        let partitions = defs.partitions(live);
-        let size = |role| partitions.iter().find(|p| p.role == role && !p.first_boot).map_or(Bytes(0), |p| p.size);
-        let name = format!("evek-{}", self.project.full_version(self.target));
+        let step = Step::new(self.id("loader"), "loader", firmware::LOADER_VERSION, firmware::loader)
+            .at("images/live.yml", None);
+        let step = params(step, &Loader { arch: self.arch() });
+        let step = self.with_debs(step, "boot", self.arch(), is_systemd_boot)?;
+        let loader = self.add(step)?;
         let step = Step::new(self.flavoured("esp"), "esp", firmware::ESP_VERSION, firmware::esp)
+            .from("loader", loader.clone(), "loader")
             .from("uki", uki.clone(), "uki")
             .at("images/live.yml", None);
-        let esp = Esp { arch: self.arch(), name, size: size(defs::PartitionType::Esp) };
-        let step = self.with_debs(params(step, &esp), "boot", self.arch(), is_systemd_boot)?;
-        let esp = self.add(step)?;
+        let esp = self.add(params(step, &self.project.esp(self.target)?))?;
         let step = Step::new("config", "config", disk::CONFIG_VERSION, disk::config).at("images/live.yml", None);
-        let config = self.add(params(step, &Config { size: size(defs::PartitionType::Config) }))?;
+        let size = self.project.partition(PartitionType::Config)?;
+        let config = self.add(params(step, &Config { size }))?;
         let checks = vec![self.kernel_lint(kernel)?];
-        Ok(Targets { slot, uki, esp, config, size: self.flavoured("size"), checks })
+        Ok(Targets { slot, loader, uki, esp, config, size: self.flavoured("size"), checks })
     }
 
     /// What systemd-boot starts, output `uki`: the kernel's unified image, or Xen's with the kernel in it.

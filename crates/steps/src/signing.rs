@@ -1,0 +1,83 @@
+//! Which programs of an image are signed by whom.
+//!
+//! No step sees a key: everything is built without signatures, and they are put on when the image is written. So an image
+//! without its signatures is the same for everyone.
+
+use crate::{
+    Error,
+    firmware::{Esp, whole_file},
+};
+use cas::Cas;
+use sign::{Keys, Purpose, Role, Wanted, efi, variable};
+use types::Digest;
+
+/// Raised when the same programs and keys would give another image.
+pub(crate) const VERSION: u32 = 1;
+
+/// The roles whose certificates a device's firmware is to have.
+pub(crate) const ENROLLED: [Role; 3] = [Role::Db, Role::Kek, Role::Pk];
+
+/// What tells the files of an image by whose signatures it has, in their names.
+pub(crate) fn mark(keys: Option<&Keys>) -> &'static str {
+    match keys.map(Keys::purpose) {
+        None => ".unsigned",
+        Some(Purpose::Development) => ".devkeys",
+        Some(Purpose::Production) => "",
+    }
+}
+
+/// What to know before an image with these signatures is used.
+pub(crate) fn warning(keys: &Keys) -> Option<String> {
+    (keys.purpose() == Purpose::Development).then(|| {
+        "signed with development keys: whoever can read them can start anything on a device that trusts them".to_owned()
+    })
+}
+
+/// The parts of an image that have signatures.
+pub(crate) struct Signed {
+    loader: Vec<u8>,
+    /// What systemd-boot starts, as blob.
+    pub(crate) uki: Digest,
+    /// Signed writes of the firmware's variables, by name.
+    writes: Vec<(String, Vec<u8>)>,
+}
+
+impl Signed {
+    /// Signs the EFI programs `loader` and `uki`, and what enrolls the certificates.
+    pub(crate) fn new(keys: &Keys, version: &str, cas: &Cas, loader: Digest, uki: Digest) -> Result<Self, Error> {
+        let (loader, uki) = (cas.read(&loader)?, cas.read(&uki)?);
+        let programs = [efi::Pending::new(&loader)?, efi::Pending::new(&uki)?];
+        let variable = |role| Some((role, variable::Pending::new(role, keys.certificate(role), keys.owner())?));
+        let variables: Vec<_> = ENROLLED.into_iter().filter_map(variable).collect();
+        let db = keys.certificate(Role::Db);
+        let whats = [format!("systemd-boot of {version}"), format!("EFI program of {version}")];
+        let mut wanted: Vec<Wanted> =
+            programs.iter().zip(whats).map(|(p, what)| Wanted::new(what, Role::Db, db, p.digest())).collect();
+        for (role, write) in &variables {
+            let authority = variable::authority(*role);
+            let what = format!("write of the firmware's variable {role}");
+            wanted.push(Wanted::new(what, authority, keys.certificate(authority), write.digest()));
+        }
+        let mut signatures = keys.sign(&wanted)?.into_iter();
+        let mut next = || signatures.next().unwrap_or_default();
+        let [boot, kernel] = programs;
+        let (loader, uki) = (boot.attach(db, &next())?, kernel.attach(db, &next())?);
+        let mut writes = Vec::new();
+        for (role, write) in &variables {
+            let certificate = keys.certificate(variable::authority(*role));
+            writes.push((role.name().to_owned(), write.attach(certificate, &next())?));
+        }
+        Ok(Self { loader, uki: cas.put(&uki)?, writes })
+    }
+
+    /// The EFI system partition with them, as blob.
+    pub(crate) fn esp(self, esp: Esp, cas: &Cas) -> Result<Digest, Error> {
+        let bad = |problem: String| Error::Signed { problem };
+        let folder = tempfile::tempdir_in(cas.tmp()).map_err(|e| bad(e.to_string()))?;
+        let path = folder.path().join("esp");
+        let loader = tree::Content::Inline(self.loader.into());
+        let written = whole_file(cas.path(&self.uki)).and_then(|uki| esp.write(&path, (loader, uki), self.writes));
+        written.map_err(|e| bad(e.to_string()))?;
+        Ok(cas.adopt(&path)?)
+    }
+}

@@ -1,0 +1,66 @@
+//! UEFI firmware in two flash chips: its code, and the store of its variables (UEFI PI 1.8 vol. 3).
+
+use crate::{Error, machine::escape, tools::Tools};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+use types::Arch;
+
+/// Which firmware a machine has.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum Firmware {
+    /// One that starts any program.
+    #[default]
+    Open,
+    /// One that starts programs of the owners whose keys it has (UEFI 2.10 §32). Without a platform key, in *setup mode*, it
+    /// starts any program, and takes keys.
+    SecureBoot {
+        /// Variables, keys among them, that another machine has left in the file `variables.fd` of its folder; none where
+        /// absent.
+        variables: Option<PathBuf>,
+    },
+}
+
+impl Firmware {
+    /// The code, as QEMU sees the path, and the template of the variables.
+    const fn files(&self, arch: Arch) -> (&'static str, &'static str) {
+        match (self, arch) {
+            (Self::Open, Arch::Amd64) => ("/usr/share/OVMF/OVMF_CODE_4M.fd", "/usr/share/OVMF/OVMF_VARS_4M.fd"),
+            (Self::Open, Arch::Arm64) => ("/usr/share/AAVMF/AAVMF_CODE.fd", "/usr/share/AAVMF/AAVMF_VARS.fd"),
+            (Self::SecureBoot { .. }, Arch::Amd64) => {
+                ("/usr/share/OVMF/OVMF_CODE_4M.secboot.fd", "/usr/share/OVMF/OVMF_VARS_4M.fd")
+            }
+            (Self::SecureBoot { .. }, Arch::Arm64) => {
+                ("/usr/share/AAVMF/AAVMF_CODE.secboot.fd", "/usr/share/AAVMF/AAVMF_VARS.fd")
+            }
+        }
+    }
+
+    /// Writes a machine's own variables; gives the code, as QEMU sees the path.
+    pub(crate) fn prepare(&self, arch: Arch, tools: &Tools, variables: &Path) -> Result<&'static str, Error> {
+        let (code, template) = self.files(arch);
+        let from = match self {
+            Self::SecureBoot { variables: Some(path) } => path.clone(),
+            _ => tools.file(template),
+        };
+        let bytes = fs::read(&from).map_err(Error::io("read firmware variables", &from))?;
+        fs::write(variables, bytes).map_err(Error::io("write", variables))?;
+        Ok(code)
+    }
+
+    /// What it needs of the machine. On x86, who writes variables is told by system management mode.
+    pub(crate) fn hardware(&self, arch: Arch) -> Vec<String> {
+        if *self == Self::Open || arch != Arch::Amd64 {
+            return Vec::new();
+        }
+        ["-machine", "smm=on", "-global", "driver=cfi.pflash01,property=secure,value=on"].map(str::to_owned).to_vec()
+    }
+}
+
+/// Both flash chips: code and variables.
+pub(crate) fn flash(code: &Path, variables: &Path) -> [String; 4] {
+    let option = || "-drive".to_owned();
+    let code = format!("if=pflash,unit=0,format=raw,readonly=on,file={}", escape(code));
+    [option(), code, option(), format!("if=pflash,unit=1,format=raw,file={}", escape(variables))]
+}

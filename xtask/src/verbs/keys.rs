@@ -1,0 +1,90 @@
+//! `keys`: who signs images, and signatures that are made elsewhere.
+
+use crate::{
+    cli::{self, Common},
+    exit::Exit,
+    failure::Failure,
+    session::Session,
+};
+use sign::{Keys, Purpose, Request, Response, Role, Wanted};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+pub(crate) fn run(common: &Common, verb: &cli::Keys) -> Result<(), Failure> {
+    let folder = common.keys.clone().map_or_else(default, Ok)?;
+    match verb {
+        cli::Keys::Generate { owner, development } => {
+            let purpose = if *development { Purpose::Development } else { Purpose::Production };
+            show(&Keys::generate(&folder, purpose, owner)?);
+        }
+        cli::Keys::Show => show(&Keys::open(&folder)?),
+        cli::Keys::Sign { request, response } => {
+            let keys = Keys::open(&folder)?;
+            let request = Request::read(&read(request)?)?;
+            for wanted in &request.wanted {
+                eprintln!("{} signs {}: {}", wanted.role, wanted.digest, wanted.what);
+            }
+            write(response, &keys.answer(&request)?.json())?;
+        }
+        cli::Keys::Import { response } => {
+            let new = Keys::open(&folder)?.import(Response::read(&read(response)?)?)?;
+            eprintln!("{new} new signatures");
+        }
+    }
+    Ok(())
+}
+
+/// The keys to sign images with: those of `--keys`; else development keys, made where there are none.
+pub(crate) fn open(session: &Session) -> Result<Keys, Failure> {
+    if let Some(folder) = &session.keys {
+        return Ok(Keys::open(folder)?);
+    }
+    let folder = default()?;
+    match Keys::open(&folder) {
+        Err(sign::Error::NoKeys { .. }) => {
+            session.events.say(&format!("making development keys in {}", folder.display()));
+            Ok(Keys::generate(&folder, Purpose::Development, "EVE-k development")?)
+        }
+        other => Ok(other?),
+    }
+}
+
+/// Writes down which signatures are wanted, and says what to do with that.
+pub(crate) fn ask(wanted: Vec<Wanted>, dist: &Path) -> Failure {
+    let (count, path) = (wanted.len(), dist.join("signing-request.json"));
+    if let Err(failure) = write(&path, &Request::new(wanted).json()) {
+        return failure;
+    }
+    let text = format!("{count} signatures are wanted whose private keys are not here: {} lists them", path.display());
+    Failure::new(Exit::Signature, text).hint(
+        "where the private keys are: `cargo xtask keys sign <request> <response>`; here: `cargo xtask keys import <response>`, then the same again",
+    )
+}
+
+fn show(keys: &Keys) {
+    println!("{}", keys.folder().display());
+    for role in Role::ALL {
+        let certificate = keys.certificate(role);
+        let private = if keys.has_private(role) { "private key here" } else { "private key elsewhere" };
+        println!("{role:<8}{}  {}, {private}", certificate.fingerprint().hex(), certificate.subject());
+    }
+}
+
+/// `$XDG_DATA_HOME/evek/keys`, else `~/.local/share/evek/keys`.
+fn default() -> Result<PathBuf, Failure> {
+    let from = |name: &str| std::env::var_os(name).filter(|v| !v.is_empty()).map(PathBuf::from);
+    let data = from("XDG_DATA_HOME").or_else(|| Some(from("HOME")?.join(".local/share")));
+    let missing =
+        || Failure::new(Exit::Usage, "neither XDG_DATA_HOME nor HOME is set: name a folder of keys with --keys");
+    data.map(|p| p.join("evek/keys")).ok_or_else(missing)
+}
+
+fn read(path: &Path) -> Result<Vec<u8>, Failure> {
+    fs::read(path).map_err(|e| Failure::new(Exit::Usage, format!("cannot read {}: {e}", path.display())))
+}
+
+fn write(path: &Path, text: &str) -> Result<(), Failure> {
+    fs::write(path, text).map_err(|e| Failure::new(Exit::Other, format!("cannot write {}: {e}", path.display())))
+}
