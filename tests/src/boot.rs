@@ -1,9 +1,9 @@
 //! Booting an image for a test.
 
-use crate::builder::{checkout, image, variable};
+use crate::builder::{checkout, image, raw, variable};
 use std::{env, path::PathBuf, time::Duration};
 use types::{Arch, Bytes, Flavour};
-use vm::{Accel, Guest, Machine, Network, QEMU_VARIABLE, Tools, probe};
+use vm::{Accel, Change, Firmware, Guest, Machine, Network, QEMU_VARIABLE, Tools, probe};
 
 /// How to boot.
 #[derive(Debug)]
@@ -24,12 +24,16 @@ pub struct Boot {
     pub config: Vec<(String, Vec<u8>)>,
     /// Whether CONFIG brings a key.
     pub with_ssh: bool,
+    /// The firmware.
+    pub firmware: Firmware,
+    /// What is otherwise on the disk than in the image.
+    pub changes: Vec<Change>,
     /// Further arguments for QEMU.
     pub extra: Vec<String>,
 }
 
 impl Boot {
-    /// This checkout's image with a key, 2 GiB and a network of its own.
+    /// This checkout's image with a key, 2 GiB, a network of its own and firmware that starts everything.
     #[must_use]
     pub fn of(name: &'static str, flavour: Flavour, arch: Arch) -> Self {
         Self {
@@ -41,6 +45,8 @@ impl Boot {
             network: Network::Isolated,
             config: Vec::new(),
             with_ssh: true,
+            firmware: Firmware::Open,
+            changes: Vec::new(),
             extra: Vec::new(),
         }
     }
@@ -79,13 +85,15 @@ pub fn boot(options: Boot) -> Booting {
         .unwrap_or_else(|e| panic!("{e}"));
     let machine = Machine {
         arch: options.arch,
+        firmware: options.firmware,
         boots: options.flavour.into(),
         cpus: 2,
         memory: options.memory,
-        disk: options.image.join("live.raw"),
+        disk: raw(&options.image),
         disk_size: Some(Bytes::gib(32)),
         network: options.network,
         config: options.config,
+        changes: options.changes,
         reboots: false,
         dir: folder.join(options.name),
         replay: format!("cargo xtask run --hv {} --arch {}", options.flavour, options.arch),

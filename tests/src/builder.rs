@@ -6,6 +6,7 @@ use std::{
     path::{Path, PathBuf},
     process::{Command, Stdio},
 };
+use steps::ImageJson;
 use types::{Arch, Cancel, Flavour};
 
 /// How a run of `xtask` ended.
@@ -44,8 +45,24 @@ pub fn variable(name: &str) -> PathBuf {
 pub fn image(flavour: Flavour, arch: Arch) -> PathBuf {
     let (dist, version) = (variable("EVEK_DIST"), variable("EVEK_VERSION"));
     let folder = dist.join(arch.as_str()).join(format!("{}-{flavour}-{arch}", version.display()));
-    assert!(folder.join("live.raw").is_file(), "there is no image in {}", folder.display());
+    assert!(raw(&folder).is_file(), "there is no image in {}", folder.display());
     folder
+}
+
+/// The description of the image in a folder.
+///
+/// # Panics
+/// When there is none.
+#[must_use]
+pub fn described(folder: &Path) -> ImageJson {
+    let path = folder.join("image.json");
+    let text = fs::read(&path).unwrap_or_else(|e| panic!("cannot read {}: {e}", path.display()));
+    serde_json::from_slice(&text).unwrap_or_else(|e| panic!("{}: {e}", path.display()))
+}
+
+/// The disk of the image in a folder.
+pub(crate) fn raw(folder: &Path) -> PathBuf {
+    folder.join(&described(folder).files["raw"])
 }
 
 /// Where a [`World`] has the program.

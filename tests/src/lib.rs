@@ -12,6 +12,7 @@
 //! |---|---|
 //! | `EVEK_XTASK` | the built `xtask`, also the way into the sandbox |
 //! | `EVEK_DIST`, `EVEK_VERSION` | where the images are, and the first part of their version |
+//! | `EVEK_CACHE`, `EVEK_KEYS` | the build cache, and the keys that the images are signed with |
 //! | `EVEK_TOOLBOX_BROWSER` | the unpacked toolbox set `browser` |
 //! | `EVEK_TOOLBOX_QEMU_<ARCH>` | the unpacked toolbox set `qemu-<arch>`; not needed with `EVEK_QEMU=host` |
 //!
@@ -22,10 +23,11 @@ mod boot;
 pub mod browser;
 mod builder;
 mod checks;
+pub mod secure_boot;
 mod services;
 pub mod system;
 
 pub use boot::{Boot, Booting, boot};
-pub use builder::{Ran, World, checkout, image, variable};
+pub use builder::{Ran, World, checkout, described, image, variable};
 pub use checks::Checks;
 pub use services::all_ready;

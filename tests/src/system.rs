@@ -42,6 +42,27 @@ pub fn system_is_up(guest: &mut Guest, checks: &mut Checks, arch: Arch, limit: D
     checks.equal("its architecture", guest.sh("uname -m").unwrap_or_else(|e| e.to_string()), arch.machine().to_owned());
 }
 
+/// The firmware starts programs of the owner only, and nothing that it has not checked has changed the kernel's arguments or
+/// can change the kernel.
+pub fn start_was_secure(guest: &mut Guest, checks: &mut Checks, arguments: &str) {
+    let variable = "/sys/firmware/efi/efivars/SecureBoot-8be4df61-93ca-11d2-aa0d-00e098032b8c";
+    let state = guest.sh(&format!("od -An -tu1 {variable}"));
+    if let Some(state) = checks.answer("the firmware's variable SecureBoot", state) {
+        // four bytes of attributes come first
+        checks.equal("Secure Boot is on", state.split_whitespace().last(), Some("1"));
+    }
+    if let Some(state) = checks.answer("the kernel's lockdown", guest.sh("cat /sys/kernel/security/lockdown")) {
+        checks.that("the kernel is locked down", state.contains("[integrity]"), &state);
+    }
+    let signed = guest.sh("cat /sys/module/module/parameters/sig_enforce");
+    if let Some(signed) = checks.answer("the kernel's rule for modules", signed) {
+        checks.equal("modules must be signed", signed.as_str(), "Y");
+    }
+    if let Some(found) = checks.answer("the kernel's arguments", guest.sh("cat /proc/cmdline")) {
+        checks.equal("the kernel's arguments are those that are signed", found.as_str(), arguments);
+    }
+}
+
 /// The root is the slot of `image.json`, through dm-verity, and nothing can be written to it.
 pub fn slot_is_verified_and_read_only(guest: &mut Guest, checks: &mut Checks, image: &Path) {
     let root = guest.sh("findmnt -rno FSTYPE,OPTIONS /");

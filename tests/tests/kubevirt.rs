@@ -1,6 +1,10 @@
 //! An image of the flavour kubevirt becomes a Ready node that runs pods, with no network card at all, and imports nothing.
 
-use boot_tests::{Boot, Booting, Checks, boot, system};
+use boot_tests::{
+    Boot, Booting, Checks, boot,
+    secure_boot::{arguments, secured},
+    system,
+};
 use std::time::Duration;
 use types::{Arch, Bytes, Flavour};
 use vm::{Error, Guest, Network, Until};
@@ -25,9 +29,10 @@ fn a_node_for_arm64_gets_ready_and_runs_a_pod_from_the_store() {
 
 fn node_gets_ready_and_runs_a_pod(name: &'static str, arch: Arch) {
     let options = Boot::of(name, Flavour::Kubevirt, arch);
-    let booting = boot(Boot { memory: Bytes::gib(4), network: Network::None, ..options });
+    let booting = Boot { memory: Bytes::gib(4), network: Network::None, ..options };
+    let booting = boot(if arch == Arch::Amd64 { secured(booting) } else { booting });
     let (start, node, stop) = (booting.limit(60), booting.limit(120), booting.limit(30));
-    let Booting { mut guest, .. } = booting;
+    let Booting { mut guest, image, .. } = booting;
     guest.wait_for(Until::Ssh, start).unwrap_or_else(|e| panic!("{e}"));
     let mut checks = Checks::default();
 
@@ -35,6 +40,9 @@ fn node_gets_ready_and_runs_a_pod(name: &'static str, arch: Arch) {
     system::system_is_up(&mut guest, &mut checks, arch, node);
     if let Some(status) = checks.answer("svc status", guest.sh("svc status --json")) {
         checks.answer("every service is ready", boot_tests::all_ready(&status, &["kube", "time"]));
+    }
+    if arch == Arch::Amd64 {
+        system::start_was_secure(&mut guest, &mut checks, &arguments(&image));
     }
     no_card(&mut guest, &mut checks);
     node_is_ready(&mut guest, &mut checks);

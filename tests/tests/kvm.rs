@@ -3,7 +3,9 @@
 use boot_tests::{
     Boot, Booting, Checks,
     apps::{Apps, Firmware, Hypervisor},
-    boot, system,
+    boot,
+    secure_boot::{arguments, secured},
+    system,
 };
 use std::{
     io::Read as _,
@@ -18,7 +20,22 @@ fn start(name: &'static str, arch: Arch, with_ssh: bool) -> (Booting, u16) {
     let network = Network::User { forwards: vec![Forward { host: port, guest: 22 }] };
     // files beside the key would have CONFIG made anew where the image's own is to be seen
     let config = if with_ssh && arch == Arch::Amd64 { boot_tests::apps::declared() } else { Vec::new() };
-    (boot(Boot { network, config, with_ssh, ..Boot::of(name, Flavour::Kvm, arch) }), port)
+    let options = Boot { network, config, with_ssh, ..Boot::of(name, Flavour::Kvm, arch) };
+    let options = match arch {
+        Arch::Amd64 => secured(Boot { extra: told_by_smbios(), ..options }),
+        Arch::Arm64 => options,
+    };
+    (boot(options), port)
+}
+
+/// What a machine is told past what is signed (SMBIOS 3.7 §7.12): arguments for the kernel, and a key for root.
+fn told_by_smbios() -> Vec<String> {
+    let told = [
+        "io.systemd.stub.kernel-cmdline-extra=evek.by-stub",
+        "io.systemd.boot.kernel-cmdline-extra=evek.by-loader",
+        "io.systemd.credential:ssh.authorized_keys.root=ssh-ed25519 AAAA",
+    ];
+    told.into_iter().flat_map(|text| ["-smbios".to_owned(), format!("type=11,value={text}")]).collect()
 }
 
 #[test]
@@ -40,6 +57,11 @@ fn reaches_its_services(name: &'static str, arch: Arch) {
     guest.wait_for(Until::Ssh, limit.0).unwrap_or_else(|e| panic!("{e}"));
     let mut checks = Checks::default();
     system::system_is_up(&mut guest, &mut checks, arch, limit.0);
+    if arch == Arch::Amd64 {
+        system::start_was_secure(&mut guest, &mut checks, &arguments(&image));
+        let credentials = guest.sh("ls /run/credentials/@system 2>/dev/null || true");
+        checks.equal("no credential came from outside", credentials.unwrap_or_else(|e| e.to_string()), String::new());
+    }
     system::slot_is_verified_and_read_only(&mut guest, &mut checks, &image);
     system::state_is_on_p3_only(&mut guest, &mut checks);
     services_run(&mut guest, &mut checks);

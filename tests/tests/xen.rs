@@ -4,7 +4,9 @@
 use boot_tests::{
     Boot, Booting, Checks, all_ready,
     apps::{self, Apps, Firmware, Hypervisor},
-    boot, system,
+    boot,
+    secure_boot::{arguments, secured},
+    system,
 };
 use std::collections::BTreeMap;
 use types::{Arch, Bytes, Flavour};
@@ -22,12 +24,16 @@ fn a_xen_image_for_arm64_reaches_its_first_domain_and_runs_apps_in_others() {
 }
 
 fn reaches_its_first_domain(name: &'static str, arch: Arch) {
-    let booting = boot(Boot { memory: Bytes::gib(3), config: apps::declared(), ..Boot::of(name, Flavour::Xen, arch) });
+    let booting = Boot { memory: Bytes::gib(3), config: apps::declared(), ..Boot::of(name, Flavour::Xen, arch) };
+    let booting = boot(if arch == Arch::Amd64 { secured(booting) } else { booting });
     let (start, stop) = (booting.limit(120), booting.limit(30));
     let Booting { mut guest, image, .. } = booting;
     guest.wait_for(Until::Ssh, start).unwrap_or_else(|e| panic!("{e}"));
     let mut checks = Checks::default();
     system::system_is_up(&mut guest, &mut checks, arch, start);
+    if arch == Arch::Amd64 {
+        system::start_was_secure(&mut guest, &mut checks, &arguments(&image));
+    }
     system::slot_is_verified_and_read_only(&mut guest, &mut checks, &image);
     system::state_is_on_p3_only(&mut guest, &mut checks);
     system::ssh_takes_keys_only(&mut guest, &mut checks);

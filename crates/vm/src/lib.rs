@@ -32,7 +32,7 @@ pub use error::Error;
 pub use failure::{BootFailure, Failure, SHOWN_LINES, classify};
 pub use firmware::Firmware;
 pub use guest::{Guest, Terminal, Until};
-pub use machine::{Boots, Forward, Machine, Network, SSH_PORT_NAME};
+pub use machine::{Boots, Change, Forward, Machine, Network, SSH_PORT_NAME};
 pub use ports::free_port;
 pub use qmp::Event;
 pub use ssh::Output;

@@ -32,6 +32,8 @@ pub struct Machine {
     /// Files of the CONFIG partition: path below `/config` and content. Where there are none and no SSH key is given
     /// either, the image's own CONFIG partition stays.
     pub config: Vec<(String, Vec<u8>)>,
+    /// What is otherwise on the disk than in the image.
+    pub changes: Vec<Change>,
     /// Whether a reset starts the guest anew; otherwise it ends QEMU, which is what a test wants to know.
     pub reboots: bool,
     /// Folder for the overlay, the logs and `qemu.txt`; made where it is missing, and it outlives the machine.
@@ -40,6 +42,25 @@ pub struct Machine {
     pub replay: String,
     /// Further arguments for QEMU.
     pub extra: Vec<String>,
+}
+
+/// A change of what is on the disk, for the guest only.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Change {
+    /// A partition starts with the bytes of a file.
+    Content {
+        /// The partition's label.
+        label: String,
+        /// The file.
+        file: PathBuf,
+    },
+    /// All bits of one byte of a partition are turned round.
+    Damage {
+        /// The partition's label.
+        label: String,
+        /// Where the byte is in the partition.
+        at: Bytes,
+    },
 }
 
 /// What the firmware starts, which decides what the machine must have.
@@ -245,6 +266,7 @@ mod tests {
             disk_size: None,
             network: Network::None,
             config: Vec::new(),
+            changes: Vec::new(),
             reboots: false,
             dir: "vm".into(),
             replay: String::new(),

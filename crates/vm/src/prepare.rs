@@ -7,18 +7,21 @@
 //! ```
 
 use crate::{
-    Error, Machine,
+    Change, Error, Machine,
     machine::Files,
     tools::{Call, Tools, Uses},
 };
+use disk::Placed;
 use std::{
     fs,
+    os::unix::fs::FileExt as _,
     path::{Path, PathBuf},
 };
 use tree::{Entry, Tree, TreePath};
 use types::Bytes;
 
 /// Names within the machine's folder and the sockets' folder.
+const CONTENT: &str = "content.img";
 pub(crate) const VARIABLES: &str = "variables.fd";
 pub(crate) const OVERLAY: &str = "overlay.qcow2";
 pub(crate) const SERIAL_LOG: &str = "serial.log";
@@ -63,12 +66,16 @@ pub(crate) fn prepare(machine: &Machine, tools: &Tools, with_key: bool) -> Resul
     let code = machine.firmware.prepare(machine.arch, tools, &dir.join(VARIABLES))?;
     let key = with_key.then(|| make_key(tools, &dir)).transpose()?;
     make_overlay(machine, tools, &disk, &dir)?;
+    let overlay = Overlay { tools, disk: &disk, dir: &dir, scratch: sockets.path() };
+    for change in &machine.changes {
+        overlay.change(change)?;
+    }
     let mut config = machine.config.clone();
     if let Some(key) = &key {
         add_key(&mut config, &key.public);
     }
     if !config.is_empty() {
-        write_config(tools, &disk, &dir, sockets.path(), &config)?;
+        overlay.config(&config)?;
     }
     let (machine_view, sockets_view) = (Uses::machine(&dir).view(), Uses::sockets(sockets.path()).view());
     let files = Files {
@@ -125,26 +132,75 @@ fn make_overlay(machine: &Machine, tools: &Tools, disk: &Path, dir: &Path) -> Re
     tools.run(&Call::new("qemu-img", args).uses(image).uses(folder))
 }
 
-/// Puts a CONFIG partition with these files into the overlay.
-fn write_config(
-    tools: &Tools,
-    disk: &Path,
-    dir: &Path,
-    scratch: &Path,
-    files: &[(String, Vec<u8>)],
-) -> Result<(), Error> {
-    let file = fs::File::open(disk).map_err(Error::io("open", disk))?;
-    let bad = |reason: String| Error::Disk { disk: disk.to_owned(), reason };
-    let table = disk::gpt::read(&file).map_err(|e| bad(e.to_string()))?;
-    let place = table.by_label("CONFIG").ok_or_else(|| bad("it has no partition with the label CONFIG".to_owned()))?;
-    let (offset, size) = (place.start.0, place.partition.size);
-    config_image(&scratch.join("config.img"), size, files)?;
-    // qemu-io splits its commands at blanks and knows no quotes, so the image is not in a folder of the user's naming.
-    let (folder, sockets) = (Uses::machine(dir), Uses::sockets(scratch));
-    let write = format!("write -q -s {} {offset} {}", sockets.view().join("config.img").display(), size.0);
-    let overlay = text(&folder.view().join(OVERLAY));
-    let call = Call::new("qemu-io", ["-f", "qcow2", "-c", &write, &overlay]);
-    tools.run(&call.uses(Uses::disk(disk)).uses(folder).uses(sockets))
+/// The overlay of a disk, to be written to before the machine starts.
+struct Overlay<'a> {
+    tools: &'a Tools,
+    disk: &'a Path,
+    dir: &'a Path,
+    scratch: &'a Path,
+}
+
+impl Overlay<'_> {
+    /// Puts a CONFIG partition with these files there.
+    fn config(&self, files: &[(String, Vec<u8>)]) -> Result<(), Error> {
+        let place = self.partition("CONFIG")?;
+        config_image(&self.scratch.join(CONTENT), place.partition.size, files)?;
+        self.write(place.start, place.partition.size)
+    }
+
+    fn change(&self, change: &Change) -> Result<(), Error> {
+        match change {
+            Change::Content { label, file } => {
+                let place = self.partition(label)?;
+                let size = fs::copy(file, self.scratch.join(CONTENT)).map_err(Error::io("copy", file))?;
+                if size > place.partition.size.0 {
+                    return Err(self.bad(format!("{} does not fit its partition {label}", file.display())));
+                }
+                self.write(place.start, Bytes(size))
+            }
+            Change::Damage { label, at } => {
+                let place = self.byte(label, *at)?;
+                let mut byte = [0];
+                let file = fs::File::open(self.disk).map_err(Error::io("open", self.disk))?;
+                file.read_exact_at(&mut byte, place.0).map_err(Error::io("read", self.disk))?;
+                self.io(&format!("write -q -P {} {} 1", byte[0] ^ 0xff, place.0))
+            }
+        }
+    }
+
+    /// Where a partition is.
+    fn partition(&self, label: &str) -> Result<Placed, Error> {
+        let file = fs::File::open(self.disk).map_err(Error::io("open", self.disk))?;
+        let table = disk::gpt::read(&file).map_err(|e| self.bad(e.to_string()))?;
+        table.by_label(label).cloned().ok_or_else(|| self.bad(format!("it has no partition with the label {label}")))
+    }
+
+    /// Where a byte of a partition is on the disk.
+    fn byte(&self, label: &str, at: Bytes) -> Result<Bytes, Error> {
+        let place = self.partition(label)?;
+        if at >= place.partition.size {
+            return Err(self.bad(format!("its partition {label} has no byte {}", at.0)));
+        }
+        Ok(place.start + at)
+    }
+
+    /// Writes the file [`CONTENT`], of this size.
+    fn write(&self, at: Bytes, size: Bytes) -> Result<(), Error> {
+        let file = Uses::sockets(self.scratch).view().join(CONTENT);
+        self.io(&format!("write -q -s {} {at} {size}", file.display(), at = at.0, size = size.0))
+    }
+
+    fn io(&self, command: &str) -> Result<(), Error> {
+        // qemu-io splits its commands at blanks and knows no quotes, so the file is not in a folder of the user's naming.
+        let (folder, sockets) = (Uses::machine(self.dir), Uses::sockets(self.scratch));
+        let overlay = text(&folder.view().join(OVERLAY));
+        let call = Call::new("qemu-io", ["-f", "qcow2", "-c", command, &overlay]);
+        self.tools.run(&call.uses(Uses::disk(self.disk)).uses(folder).uses(sockets))
+    }
+
+    fn bad(&self, reason: String) -> Error {
+        Error::Disk { disk: self.disk.to_owned(), reason }
+    }
 }
 
 /// Makes the FAT volume that becomes the partition.

@@ -36,6 +36,7 @@ pub(crate) fn run(common: &Common, args: &Run) -> Result<(), Failure> {
         disk_size: Some(Bytes::gib(40)),
         network,
         config,
+        changes: Vec::new(),
         reboots: true,
         dir: published.folder.join("run"),
         replay: format!("cargo xtask run --hv {hv} --arch {arch}"),

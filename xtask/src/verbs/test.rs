@@ -1,6 +1,6 @@
 //! `test`: unit tests, bad input, and images booted in QEMU — the same images that users get.
 
-use super::{image, tools};
+use super::{image, keys, tools};
 use crate::{
     cli::{Common, Test},
     exit::Exit,
@@ -40,6 +40,7 @@ pub(crate) fn test(common: &Common, args: &Test) -> Result<(), Failure> {
         ("EVEK_DIST", root().join("dist").into_os_string()),
         ("EVEK_VERSION", project.version.clone().into()),
         ("EVEK_TOOLBOX_BROWSER", tools::set(&session, &project, "browser")?.into_os_string()),
+        ("EVEK_KEYS", keys::open(&session)?.folder().as_os_str().to_owned()),
         ("EVEK_CACHE", session.cache.cas().root().as_os_str().to_owned()),
     ];
     for (variable, arch) in [("EVEK_TOOLBOX_QEMU_AMD64", Arch::Amd64), ("EVEK_TOOLBOX_QEMU_ARM64", Arch::Arm64)] {

@@ -1,0 +1,131 @@
+//! Firmware that starts programs of known owners only, and disks with other programs than the image has.
+
+use crate::{
+    Boot, boot,
+    builder::{checkout, described, variable},
+};
+use ::boot::loader;
+use cas::Cas;
+use sign::{Keys, Role, Wanted, efi};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+use tree::Content;
+use types::{Arch, Bytes};
+use vm::{Change, Firmware, Until};
+
+/// The keys that the images are signed with.
+///
+/// # Panics
+/// When there are none.
+#[must_use]
+pub fn keys() -> Keys {
+    Keys::open(&variable("EVEK_KEYS")).unwrap_or_else(|e| panic!("{e}"))
+}
+
+/// The same machine with firmware that starts programs with our signatures only.
+#[must_use]
+pub fn secured(options: Boot) -> Boot {
+    Boot { firmware: enrolled(&options), ..options }
+}
+
+/// The kernel's arguments that are signed.
+///
+/// # Panics
+/// When the image has no EFI program with arguments.
+#[must_use]
+pub fn arguments(image: &Path) -> String {
+    let path = image.join(&described(image).files["efi"]);
+    let program = fs::read(&path).unwrap_or_else(|e| panic!("cannot read {}: {e}", path.display()));
+    let sections = ::boot::pe::sections(&program).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+    let text = |name: &str| sections.iter().find(|s| s.name == name).map(|s| String::from_utf8_lossy(s.data));
+    let xen = || Some(text(".config")?.lines().find_map(|line| line.strip_prefix("kernel=kernel "))?.to_owned());
+    let arguments = text(".cmdline").map(|text| text.into_owned()).or_else(xen);
+    arguments.unwrap_or_else(|| panic!("{} has no arguments", path.display()))
+}
+
+/// Firmware that has taken over the keys of an image, by itself, as that of a new device does. It does so once for all tests.
+///
+/// # Panics
+/// When it does not.
+#[must_use]
+pub fn enrolled(options: &Boot) -> Firmware {
+    let name = format!("keys-{}-{}.fd", options.arch, keys().certificate(Role::Pk).fingerprint().short());
+    let path = checkout().join("target/boot").join(name);
+    if !path.is_file() {
+        let new = Boot { with_ssh: false, ..Boot::of("enrolling", options.flavour, options.arch) };
+        let booting = boot(Boot { firmware: Firmware::SecureBoot { variables: None }, ..new });
+        let limit = booting.limit(20);
+        let mut guest = booting.guest;
+        guest.wait_for(Until::Serial("keys successfully enrolled"), limit).unwrap_or_else(|e| panic!("{e}"));
+        // the loader resets the machine then
+        guest.wait_for(Until::Event("SHUTDOWN"), limit).unwrap_or_else(|e| panic!("{e}"));
+        let left = guest.dir().join("variables.fd");
+        guest.cut_power();
+        fs::copy(&left, &path).unwrap_or_else(|e| panic!("cannot copy {}: {e}", left.display()));
+    }
+    Firmware::SecureBoot { variables: Some(path) }
+}
+
+/// The EFI programs of an image, without signatures.
+#[derive(Debug, Clone)]
+pub struct Programs {
+    /// systemd-boot.
+    pub loader: Vec<u8>,
+    /// What it starts.
+    pub uki: Vec<u8>,
+}
+
+impl Programs {
+    /// Those of the image in a folder.
+    ///
+    /// # Panics
+    /// When they are not in the cache any more.
+    #[must_use]
+    pub fn of(options: &Boot) -> Self {
+        let cas = Cas::open(&variable("EVEK_CACHE")).unwrap_or_else(|e| panic!("{e}"));
+        let blobs = described(&options.image).blobs;
+        let blob = |name: &str| {
+            let found = blobs.iter().find(|(id, _)| id.ends_with(&format!(":{name}")));
+            let digest = found.unwrap_or_else(|| panic!("image.json names no {name}")).1.digest;
+            cas.read(&digest).unwrap_or_else(|e| panic!("{e}"))
+        };
+        Self { loader: blob("loader"), uki: blob("uki") }
+    }
+
+    /// With an EFI system partition that has these programs and nothing else of importance.
+    ///
+    /// # Panics
+    /// When it cannot be written.
+    #[must_use]
+    pub fn on_disk(&self, arch: Arch, folder: &Path) -> Change {
+        let content = |bytes: &[u8]| Content::Inline(bytes.into());
+        let tree = loader::esp(loader::Esp {
+            arch,
+            systemd_boot: content(&self.loader),
+            images: vec![("evek-changed".to_owned(), content(&self.uki))],
+            conf: loader::conf(0, "off"),
+            keys: Vec::new(),
+        });
+        let path: PathBuf = folder.join("esp.img");
+        let file = fs::File::create(&path).unwrap_or_else(|e| panic!("cannot make {}: {e}", path.display()));
+        let volume = disk::fat::Volume { size: Bytes::mib(128), label: "EFI".to_owned(), id: 1 };
+        let tree = tree.unwrap_or_else(|e| panic!("{e}"));
+        disk::fat::write(&file, &volume, &tree).unwrap_or_else(|e| panic!("{e}"));
+        Change::Content { label: "EFI System".to_owned(), file: path }
+    }
+}
+
+/// A program with the signature of an owner of devices.
+///
+/// # Panics
+/// When it cannot be signed.
+#[must_use]
+pub fn signed(program: &[u8], keys: &Keys) -> Vec<u8> {
+    let certificate = keys.certificate(Role::Db);
+    let pending = efi::Pending::new(program).unwrap_or_else(|e| panic!("{e}"));
+    let wanted = Wanted::new("a test's program", Role::Db, certificate, pending.digest());
+    let signature = keys.sign(&[wanted]).unwrap_or_else(|e| panic!("{e}")).remove(0);
+    pending.attach(certificate, &signature).unwrap_or_else(|e| panic!("{e}"))
+}
