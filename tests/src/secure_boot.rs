@@ -108,6 +108,7 @@ impl Programs {
             conf: loader::conf(0, "off"),
             keys: Vec::new(),
         });
+        fs::create_dir_all(folder).unwrap_or_else(|e| panic!("cannot make {}: {e}", folder.display()));
         let path: PathBuf = folder.join("esp.img");
         let file = fs::File::create(&path).unwrap_or_else(|e| panic!("cannot make {}: {e}", path.display()));
         let volume = disk::fat::Volume { size: Bytes::mib(128), label: "EFI".to_owned(), id: 1 };

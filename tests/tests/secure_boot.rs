@@ -1,52 +1,95 @@
-//! Nothing starts that is not signed.
+//! Nothing starts that is not signed, and nothing that is signed starts with anything else.
 
 use boot_tests::{
-    Boot, Checks, boot,
+    Boot, Checks, boot, described,
     secure_boot::{Programs, enrolled, keys, signed},
 };
 use sign::{Keys, Purpose};
-use types::{Arch, Flavour};
-use vm::Until;
+use types::{Arch, Bytes, Flavour};
+use vm::{Change, Until};
+
+/// What the firmware and the loader say of a program that they do not start.
+const BY_FIRMWARE: &str = "failed to load Boot";
+const BY_LOADER: &str = "Access denied";
+/// The kernel's first line.
+const KERNEL: &str = "Linux version";
+
+/// A machine that is not as it should be.
+struct Case {
+    name: &'static str,
+    changes: Vec<Change>,
+    extra: Vec<String>,
+    /// What the serial console must say.
+    said: &'static str,
+    /// Whether the kernel starts before that.
+    kernel: bool,
+}
+
+fn options() -> Boot {
+    Boot { with_ssh: false, ..Boot::of("secure-boot", Flavour::Kvm, Arch::Amd64) }
+}
+
+fn judge(cases: Vec<Case>) {
+    let firmware = enrolled(&options());
+    let mut checks = Checks::default();
+    for Case { name, changes, extra, said, kernel } in cases {
+        let booting = boot(Boot { firmware: firmware.clone(), changes, extra, ..options() });
+        let limit = booting.limit(20);
+        let mut guest = booting.guest;
+        checks.answer(name, guest.wait_for(Until::Serial(said), limit));
+        let started = guest.serial_lines().iter().any(|line| line.contains(KERNEL));
+        checks.equal(&format!("{name}: whether the kernel starts"), started, kernel);
+        guest.cut_power();
+    }
+    checks.finish();
+}
 
 #[test]
 fn programs_without_the_owners_signature_are_refused() {
-    let options = || Boot { with_ssh: false, ..Boot::of("secure-boot", Flavour::Kvm, Arch::Amd64) };
-    let folder = tempfile::tempdir().expect("a folder");
     let programs = Programs::of(&options());
+    let folder = tempfile::tempdir().expect("a folder");
     let foreign = Keys::generate(&folder.path().join("foreign"), Purpose::Production, "someone else");
     let foreign = foreign.expect("keys of someone else");
-    let firmware = enrolled(&options());
     let ours = Programs { loader: signed(&programs.loader, &keys()), uki: signed(&programs.uki, &keys()) };
     let mut changed = ours.uki.clone();
     let middle = changed.len() / 2;
     changed[middle] ^= 1;
-    let (by_loader, by_firmware) = ("Access denied", "failed to load");
-    let cases = [
-        ("with our signatures", ours.clone(), "Linux version"),
-        ("without a signature", Programs { uki: programs.uki.clone(), ..ours.clone() }, by_loader),
-        (
-            "with a signature of someone else",
-            Programs { uki: signed(&programs.uki, &foreign), ..ours.clone() },
-            by_loader,
-        ),
-        ("with one byte changed", Programs { uki: changed, ..ours.clone() }, by_loader),
-        (
-            "with a loader of someone else",
-            Programs { loader: signed(&programs.loader, &foreign), ..ours.clone() },
-            by_firmware,
-        ),
-        ("with an unsigned loader", Programs { loader: programs.loader.clone(), ..ours }, by_firmware),
-    ];
-    let mut checks = Checks::default();
-    for (name, programs, said) in cases {
-        let changes = vec![programs.on_disk(Arch::Amd64, folder.path())];
-        let booting = boot(Boot { firmware: firmware.clone(), changes, ..options() });
-        let limit = booting.limit(20);
-        let mut guest = booting.guest;
-        checks.answer(name, guest.wait_for(Until::Serial(said), limit));
-        let started = guest.serial_lines().iter().any(|line| line.contains("Linux version"));
-        checks.equal(name, started, said == "Linux version");
-        guest.cut_power();
-    }
-    checks.finish();
+    let case = |name, programs: Programs, said, kernel| {
+        let changes = vec![programs.on_disk(Arch::Amd64, &folder.path().join(name))];
+        Case { name, changes, extra: Vec::new(), said, kernel }
+    };
+    let with_uki = |uki: &[u8]| Programs { uki: uki.to_vec(), ..ours.clone() };
+    let with_loader = |loader: &[u8]| Programs { loader: loader.to_vec(), ..ours.clone() };
+    judge(vec![
+        case("our signatures", ours.clone(), "secureboot: Secure boot enabled", true),
+        case("no signature", with_uki(&programs.uki), BY_LOADER, false),
+        case("a signature of someone else", with_uki(&signed(&programs.uki, &foreign)), BY_LOADER, false),
+        case("one byte changed", with_uki(&changed), BY_LOADER, false),
+        case("an unsigned loader", with_loader(&programs.loader), BY_FIRMWARE, false),
+        case("a loader of someone else", with_loader(&signed(&programs.loader, &foreign)), BY_FIRMWARE, false),
+    ]);
+}
+
+#[test]
+fn nothing_outside_of_what_is_signed_changes_the_start() {
+    let image = described(&options().image);
+    let block = |n: u64| Bytes(n * 4096);
+    let damaged = |name, at, said| {
+        let changes = vec![Change::Damage { label: "IMGA".to_owned(), at }];
+        Case { name, changes, extra: Vec::new(), said, kernel: true }
+    };
+    let smbios = "type=11,value=io.systemd.stub.kernel-cmdline-extra=systemd.debug_shell";
+    let (store, tree) = (Bytes(1024), image.data_blocks + 1);
+    judge(vec![
+        Case {
+            name: "arguments by SMBIOS",
+            changes: Vec::new(),
+            extra: vec!["-smbios".to_owned(), smbios.to_owned()],
+            said: "evek-init: kernel command line: it is not the one that is signed",
+            kernel: true,
+        },
+        damaged("a byte of the store", store, "evek-init: cannot mount /dev/"),
+        damaged("a byte of the verity tree", block(tree), "evek-init: cannot mount /dev/"),
+        damaged("a byte of the verity superblock", block(tree - 1), "evek-init: /dev/"),
+    ]);
 }

@@ -1,7 +1,7 @@
 //! What the firmware starts: the UKI, or Xen's unified image, and the ESP that holds it beside systemd-boot.
 
 use crate::{disk, slot::Root};
-use boot::{loader, uki, xen};
+use boot::{cpio, loader, uki, xen};
 use graph::{Ctx, StepError};
 use std::{
     fs,
@@ -9,13 +9,13 @@ use std::{
     path::{Path, PathBuf},
     sync::Arc as Shared,
 };
-use tree::{Content, Entry, Kind, TreePath};
+use tree::{Content, Entry, Kind, Tree, TreePath};
 use types::{Arch, Bytes};
 
 /// Raised when the same parts would give another UKI.
-pub(crate) const UKI_VERSION: u32 = 1;
+pub(crate) const UKI_VERSION: u32 = 2;
 /// Raised when the same parts would give another Xen image.
-pub(crate) const XEN_VERSION: u32 = 1;
+pub(crate) const XEN_VERSION: u32 = 2;
 /// Raised when the same files would give another ESP.
 pub(crate) const ESP_VERSION: u32 = 2;
 /// Raised when the same packages would give another loader.
@@ -34,12 +34,13 @@ pub(crate) fn uki(ctx: &mut Ctx<'_>) -> Result<(), StepError> {
     let stub = efi_file(ctx, &format!("linux{}.efi.stub", params.arch.efi()), params.arch)?.read()?;
     let microcode = ctx.labels("microcode").next().is_some().then(|| ctx.input("microcode")).transpose()?;
     let microcode = microcode.map(fs::read).transpose()?;
+    let cmdline = with_slot(ctx, params.cmdline)?;
     let contents = uki::Contents {
         os_release: &params.os_release,
-        cmdline: &with_slot(ctx, params.cmdline)?,
+        cmdline: &cmdline,
         uname: &fs::read_to_string(ctx.input("release")?)?,
         microcode: microcode.as_deref(),
-        initrd: &fs::read(ctx.input("initrd")?)?,
+        initrd: &initrd(ctx, &cmdline)?,
         linux: &fs::read(ctx.input("vmlinuz")?)?,
         sbat: None,
     };
@@ -53,6 +54,16 @@ fn with_slot(ctx: &Ctx<'_>, mut cmdline: Vec<String>) -> Result<String, StepErro
     cmdline.push(format!("evek.roothash={}", root.root_hash.hex()));
     cmdline.push(format!("evek.datablocks={}", root.data_blocks));
     Ok(cmdline.join(" "))
+}
+
+/// The initramfs, behind an archive that holds the arguments: the first stage compares them with those that the kernel got.
+fn initrd(ctx: &Ctx<'_>, cmdline: &str) -> Result<Vec<u8>, StepError> {
+    let mut tree = Tree::default();
+    tree.insert(TreePath::new("etc/cmdline")?, Entry::file(0o444, format!("{cmdline}\n").into_bytes()))?;
+    let mut archives = Vec::new();
+    cpio::write(&tree, &mut archives)?;
+    archives.extend(fs::read(ctx.input("initrd")?)?);
+    Ok(archives)
 }
 
 #[derive(serde::Serialize, serde::Deserialize)]
@@ -70,11 +81,12 @@ pub(crate) fn xen(ctx: &mut Ctx<'_>) -> Result<(), StepError> {
     let params: Xen = ctx.params()?;
     let is_xen = |path: &TreePath| path.as_str().starts_with("boot/xen-") && path.name().ends_with(".efi");
     let hypervisor = deb_file(ctx, "boot/xen-*.efi", params.arch, is_xen)?.read()?;
+    let cmdline = with_slot(ctx, params.cmdline)?;
     let contents = xen::Contents {
         os_release: &params.os_release,
         options: &params.options.join(" "),
-        cmdline: &with_slot(ctx, params.cmdline)?,
-        ramdisk: &fs::read(ctx.input("initrd")?)?,
+        cmdline: &cmdline,
+        ramdisk: &initrd(ctx, &cmdline)?,
         kernel: &fs::read(ctx.input("vmlinuz")?)?,
     };
     fs::write(ctx.out_blob("uki"), xen::assemble(&hypervisor, &contents)?)?;

@@ -31,6 +31,17 @@ fn arguments(text: &str) -> Vec<String> {
     all
 }
 
+/// Whether the command line is the one that the image was made with. The EFI stub adds to it what SMBIOS says
+/// (systemd-stub(7), `io.systemd.stub.kernel-cmdline-extra`), with Secure Boot too; on x86, Xen puts its name of the kernel before it.
+pub(crate) fn check(text: &str, signed: &str) -> Result<(), Error> {
+    let text = text.trim();
+    let (found, signed) = (text.strip_prefix("kernel ").unwrap_or(text), signed.trim());
+    if found == signed {
+        return Ok(());
+    }
+    Err(Error::Arguments { found: found.to_owned(), signed: signed.to_owned() })
+}
+
 /// Whether the bare word `flag` is there; what follows `--` is not the kernel's.
 pub(crate) fn has_flag(text: &str, flag: &str) -> bool {
     arguments(text).iter().take_while(|a| *a != "--").any(|a| a == flag)
@@ -95,6 +106,16 @@ mod tests {
         assert!(!has_flag(&text, "evek.debug"));
         assert!(has_flag("a evek.debug b", "evek.debug"));
         assert!(!has_flag("a \"b evek.debug\"", "evek.debug"));
+    }
+
+    #[test]
+    fn nothing_but_what_is_signed_is_taken() {
+        assert!(check("kernel ro quiet\n", "ro quiet").is_ok(), "Xen's name of the kernel");
+        assert!(check("ro quiet\n", "ro quiet").is_ok());
+        for other in ["ro quiet systemd.debug_shell", "quiet", "quiet ro", ""] {
+            let text = check(other, "ro quiet").unwrap_err().to_string();
+            assert!(text.contains("`ro quiet`") && text.contains(&format!("but `{other}`")), "{text}");
+        }
     }
 
     #[test]

@@ -12,6 +12,11 @@ pub(crate) enum Error {
     /// The kernel command line lacks something.
     #[error("kernel command line: {argument} is {found}, expected {expected}")]
     Cmdline { argument: &'static str, found: String, expected: &'static str },
+    /// Something has added to the arguments that are signed, or taken from them.
+    #[error(
+        "kernel command line: it is not the one that is signed, `{signed}`, but `{found}`: see what the firmware gives by SMBIOS (type 11) or boot options"
+    )]
+    Arguments { found: String, signed: String },
     /// The slot did not appear.
     #[error("no partition has the GUID {guid} after {seconds} s; seen: {seen}")]
     NoSlot { guid: String, seconds: u64, seen: String },

@@ -6,7 +6,7 @@
 //!     ─► /run/evek/store (EROFS) ─► its root image's layers at /run/evek/layers/<hex> (EROFS, from the files)
 //!     ─► overlay, read-only, at /sysroot ─► switch root ─► /usr/lib/systemd/systemd
 //! ```
-//! The initramfs holds this program and kernel modules, nothing else. Every line it logs begins with `evek-init:`. When a
+//! The initramfs holds this program, kernel modules and the command line that the image was made with, nothing else. Every line it logs begins with `evek-init:`. When a
 //! step fails it says which, and what it had found, and restarts the machine after ten seconds, so that the boot loader
 //! can count the attempt; with `evek.debug` on the command line it stands still instead.
 //!
@@ -62,6 +62,7 @@ fn main() {
 fn boot(debug: &mut bool) -> Result<Infallible, Error> {
     first_mounts()?;
     let text = files::read_text(Path::new("/proc/cmdline"))?;
+    cmdline::check(&text, &files::read_text(Path::new("/etc/cmdline"))?)?;
     *debug = cmdline::has_flag(&text, "evek.debug");
     let cmdline = Cmdline::parse(&text)?;
     log::info(&format!("looking for the slot {}", gpt::guid_text(&cmdline.slot_guid())));
