@@ -13,7 +13,7 @@
 //! | `EVEK_XTASK` | the built `xtask`, also the way into the sandbox |
 //! | `EVEK_DIST`, `EVEK_VERSION` | where the images are, and the first part of their version |
 //! | `EVEK_CACHE`, `EVEK_KEYS` | the build cache, and the keys that the images are signed with |
-//! | `EVEK_TOOLBOX_BROWSER` | the unpacked toolbox set `browser` |
+//! | `EVEK_TOOLBOX_BROWSER`, `EVEK_TOOLBOX_ORACLES` | the unpacked toolbox sets `browser`, `oracles` |
 //! | `EVEK_TOOLBOX_QEMU_<ARCH>` | the unpacked toolbox set `qemu-<arch>`; not needed with `EVEK_QEMU=host` |
 //!
 //! Nothing here sleeps: tests wait for the guest to say that something has happened.
@@ -23,6 +23,7 @@ mod boot;
 pub mod browser;
 mod builder;
 mod checks;
+pub mod oracles;
 pub mod secure_boot;
 mod services;
 pub mod system;

@@ -109,6 +109,8 @@ pub(crate) enum Verb {
     },
     /// What takes how many bytes in an image, and what its budgets leave
     Size(Size),
+    /// Whether an image is whole and signed: every partition, program and block of it
+    Verify(Verify),
     /// Boot an image in QEMU, on this terminal
     Run(Run),
     /// Run the tests: unit tests, bad input, and images booted in QEMU
@@ -175,6 +177,22 @@ pub(crate) struct Size {
     /// Write one page with a treemap, which any browser opens, into this file
     #[arg(long, conflicts_with = "json")]
     pub(crate) html: Option<PathBuf>,
+}
+
+/// What to verify.
+#[derive(Debug, Args)]
+pub(crate) struct Verify {
+    /// The folder of an image, with its image.json; or a raw disk
+    pub(crate) image: PathBuf,
+    /// The certificate that its programs must be signed by [default: db.crt of the keys that `--keys` names]
+    #[arg(long)]
+    pub(crate) certificate: Option<PathBuf>,
+    /// Its programs must have no signatures
+    #[arg(long, conflicts_with = "certificate")]
+    pub(crate) unsigned: bool,
+    /// Also write the disk without its signatures: the bytes of `image --unsigned`
+    #[arg(long)]
+    pub(crate) strip_signatures: Option<PathBuf>,
 }
 
 /// How to boot an image.

@@ -24,7 +24,7 @@ mod sparse;
 pub use error::Error;
 pub use guid::{Guid, ParseGuidError, PartitionType};
 pub use layout::{ALIGN, Layout, Partition, Placed, Plan};
-pub use sparse::{copy_sparse, extents};
+pub use sparse::{copy_range, copy_sparse, extents};
 
 /// Size of a sector, in bytes.
 pub const SECTOR: u64 = 512;

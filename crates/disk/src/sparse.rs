@@ -48,7 +48,10 @@ pub fn copy_sparse(from: &File, to: &File, offset: u64, progress: &mut dyn FnMut
 }
 
 /// Copies exactly `len` bytes between two files, neither file's position being used.
-pub(crate) fn copy_range(from: &File, mut at: u64, to: &File, mut offset: u64, mut len: u64) -> io::Result<()> {
+///
+/// # Errors
+/// When the source is shorter, or one of them cannot be read or written.
+pub fn copy_range(from: &File, mut at: u64, to: &File, mut offset: u64, mut len: u64) -> io::Result<()> {
     while len > 0 {
         let want = usize::try_from(len.min(STEP)).map_err(io::Error::other)?;
         let (mut source, mut target) = (at, offset);

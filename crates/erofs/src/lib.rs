@@ -27,7 +27,7 @@ mod write;
 mod xattr;
 
 pub use plan::{Options, Plan};
-pub use read::{ReadError, StoredFile, files};
+pub use read::{ReadError, StoredFile, extract, files};
 pub use superblock::{BadSuperblock, Superblock};
 
 use std::io::{self, Write};

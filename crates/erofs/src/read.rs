@@ -3,7 +3,13 @@
 //! Format: kernel, `fs/erofs/erofs_fs.h`, `struct erofs_inode_compact`, `erofs_inode_extended` and `erofs_dirent`.
 
 use crate::{BLOCK, BadSuperblock, Superblock, folder::ENTRY, inode::SLOT, superblock};
-use std::{collections::BTreeSet, fs::File, io, os::unix::fs::FileExt as _, path::Path};
+use std::{
+    collections::BTreeSet,
+    fs::File,
+    io::{self, Write as _},
+    os::unix::fs::FileExt as _,
+    path::Path,
+};
 use types::Bytes;
 
 /// Features that change where things are and that are understood here: zero padding, large compressed units, a list of
@@ -45,6 +51,51 @@ pub enum ReadError {
 /// # Errors
 /// [`ReadError`].
 pub fn files(image: &Path) -> Result<Vec<StoredFile>, ReadError> {
+    let mut found = Vec::new();
+    walk(image, |_, path, inode| {
+        found.push(StoredFile { path, plain: Bytes(inode.size), stored: Bytes(inode.stored()?) });
+        Ok(())
+    })?;
+    found.sort_by(|a: &StoredFile, b| a.path.cmp(&b.path));
+    Ok(found)
+}
+
+/// Writes every regular file of a file system without compression into a folder.
+///
+/// # Errors
+/// [`ReadError`], also for a compressed file.
+pub fn extract(image: &Path, to: &Path) -> Result<(), ReadError> {
+    walk(image, |reader, path, inode| {
+        let bad = || bad(inode.number, format!("`{path}` leads out of the file system"));
+        let path = Path::new(&path);
+        let plain = path.components().all(|c| matches!(c, std::path::Component::Normal(_)));
+        let file = if plain { to.join(path) } else { return Err(bad()) };
+        std::fs::create_dir_all(file.parent().ok_or_else(bad)?)?;
+        let mut out = File::create(file)?;
+        let (blocks, tail) = inode.plain(inode.size)?;
+        let mut at = 0;
+        let mut buffer = vec![0; COPY];
+        while at < blocks {
+            let part = &mut buffer[..usize::try_from(blocks - at).unwrap_or(COPY).min(COPY)];
+            reader.file.read_exact_at(part, u64::from(inode.union) * BLOCK + at)?;
+            out.write_all(part)?;
+            at += part.len() as u64;
+        }
+        let part = &mut buffer[..tail];
+        reader.file.read_exact_at(part, inode.behind)?;
+        out.write_all(part)?;
+        Ok(())
+    })
+}
+
+/// How much is copied at once.
+const COPY: usize = 1 << 20;
+
+/// Shows every regular file, hard links once.
+fn walk(
+    image: &Path,
+    mut file_found: impl FnMut(&Reader, String, &Data) -> Result<(), ReadError>,
+) -> Result<(), ReadError> {
     let file = File::open(image)?;
     let mut start = [0; BLOCK as usize];
     file.read_exact_at(&mut start, 0)?;
@@ -56,7 +107,7 @@ pub fn files(image: &Path) -> Result<Vec<StoredFile>, ReadError> {
     if unknown != 0 {
         return Err(bad(root, format!("the file system has features {unknown:#x}, which are not understood here")));
     }
-    let (mut found, mut seen) = (Vec::new(), BTreeSet::new());
+    let mut seen = BTreeSet::new();
     let mut folders = vec![(root, String::new())];
     while let Some((number, path)) = folders.pop() {
         if !seen.insert(number) {
@@ -69,14 +120,13 @@ pub fn files(image: &Path) -> Result<Vec<StoredFile>, ReadError> {
             match item.mode & 0o170_000 {
                 0o040_000 => folders.push((number, path)),
                 0o100_000 if seen.insert(number) => {
-                    found.push(StoredFile { path, plain: Bytes(item.size), stored: Bytes(item.stored()?) });
+                    file_found(&reader, path, &item)?;
                 }
                 _ => {}
             }
         }
     }
-    found.sort_by(|a: &StoredFile, b| a.path.cmp(&b.path));
-    Ok(found)
+    Ok(())
 }
 
 fn bad(inode: u64, problem: String) -> ReadError {
@@ -102,6 +152,15 @@ struct Data {
 }
 
 impl Data {
+    /// How many of its bytes lie in blocks, and how many behind its inode; none of them compressed.
+    fn plain(&self, size: u64) -> Result<(u64, usize), ReadError> {
+        match self.layout {
+            0 => Ok((size, 0)),
+            2 => Ok((size - size % BLOCK, (size % BLOCK) as usize)),
+            other => Err(bad(self.number, format!("data layout {other} is not understood here"))),
+        }
+    }
+
     fn stored(&self) -> Result<u64, ReadError> {
         match self.layout {
             0 | 4 => Ok(self.size.next_multiple_of(BLOCK)),
@@ -142,12 +201,8 @@ impl Reader {
         let size =
             usize::try_from(folder.size).ok().filter(|n| *n < 1 << 28).ok_or_else(|| wrong("it is too large"))?;
         let mut bytes = vec![0; size];
-        let whole = match folder.layout {
-            0 => size,
-            2 => size - size % BLOCK as usize,
-            other => return Err(bad(folder.number, format!("a folder of data layout {other} is not understood here"))),
-        };
-        let (blocks, tail) = bytes.split_at_mut(whole);
+        let (_, tail) = folder.plain(folder.size)?;
+        let (blocks, tail) = bytes.split_at_mut(size - tail);
         self.file.read_exact_at(blocks, u64::from(folder.union) * BLOCK)?;
         self.file.read_exact_at(tail, folder.behind)?;
         let mut items = Vec::new();

@@ -24,6 +24,14 @@ pub(crate) fn volume(path: &Path, tree: &Tree, size: Bytes, label: &str) -> Resu
     Ok(())
 }
 
+/// Writes the EFI system partition of these files as every image has it.
+///
+/// # Errors
+/// When they do not fit, or it cannot be written.
+pub fn esp_volume(path: &Path, files: &Tree, size: Bytes) -> Result<(), StepError> {
+    volume(path, files, size, "EFI")
+}
+
 #[derive(serde::Serialize, serde::Deserialize)]
 pub(crate) struct Config {
     pub(crate) size: Bytes,

@@ -135,7 +135,7 @@ impl Esp {
             conf: loader::conf(0, &self.enroll_keys),
             keys,
         })?;
-        disk::volume(path, &tree, self.size, "EFI")
+        disk::esp_volume(path, &tree, self.size)
     }
 }
 

@@ -41,6 +41,7 @@ mod upstream;
 mod vendor;
 mod wanted;
 
+pub use disk::esp_volume;
 pub use export::export_oci;
 pub use image_json::{BlobJson, ImageJson, PartitionJson, SigningJson};
 pub use inputs::Inputs;

@@ -73,7 +73,7 @@ fn show(keys: &Keys) {
 }
 
 /// `$XDG_DATA_HOME/evek/keys`, else `~/.local/share/evek/keys`.
-fn default() -> Result<PathBuf, Failure> {
+pub(crate) fn default() -> Result<PathBuf, Failure> {
     let from = |name: &str| std::env::var_os(name).filter(|v| !v.is_empty()).map(PathBuf::from);
     let data = from("XDG_DATA_HOME").or_else(|| Some(from("HOME")?.join(".local/share")));
     let missing =

@@ -15,6 +15,7 @@ mod size;
 mod test;
 mod tidy;
 mod tools;
+mod verify;
 
 use crate::{
     cli::{Cli, Verb},
@@ -28,6 +29,7 @@ pub(crate) fn run(cli: &Cli) -> Result<(), Failure> {
         Verb::Image(images) => image::images(common, images),
         Verb::Oci { target, dir } => image::oci(common, target, dir),
         Verb::Size(args) => size::size(common, args),
+        Verb::Verify(args) => verify::verify(common, args),
         Verb::Run(run) => run::run(common, run),
         Verb::Test(test) => test::test(common, test),
         Verb::Check => check::check(),

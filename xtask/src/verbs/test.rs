@@ -40,6 +40,7 @@ pub(crate) fn test(common: &Common, args: &Test) -> Result<(), Failure> {
         ("EVEK_DIST", root().join("dist").into_os_string()),
         ("EVEK_VERSION", project.version.clone().into()),
         ("EVEK_TOOLBOX_BROWSER", tools::set(&session, &project, "browser")?.into_os_string()),
+        ("EVEK_TOOLBOX_ORACLES", tools::set(&session, &project, "oracles")?.into_os_string()),
         ("EVEK_KEYS", keys::open(&session)?.folder().as_os_str().to_owned()),
         ("EVEK_CACHE", session.cache.cas().root().as_os_str().to_owned()),
     ];

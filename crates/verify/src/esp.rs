@@ -1,0 +1,76 @@
+//! What the firmware and the loader start.
+
+use crate::Report;
+use boot::{arch::check_arch, loader, pe};
+use sign::{Certificate, efi};
+use tree::{Kind, Tree};
+use types::{Arch, Digest};
+
+/// Where systemd-boot looks for kernel images.
+const IMAGES: &str = "EFI/Linux/";
+
+/// The slot that a program starts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Root {
+    pub(crate) hash: Digest,
+    pub(crate) data_blocks: u64,
+}
+
+/// A program of the volume.
+pub(crate) struct Program {
+    pub(crate) arch: Arch,
+    /// The slot that it starts; none for the loader.
+    pub(crate) root: Option<Root>,
+}
+
+/// Judges the programs of a volume. Those with bad signatures are not looked into.
+pub(crate) fn programs(report: &mut Report, files: &Tree, db: Option<&Certificate>) -> Vec<Program> {
+    let bytes = |path: &str| {
+        let file = files.iter().find(|(p, _)| p.as_str().eq_ignore_ascii_case(path));
+        file.and_then(|(_, entry)| if let Kind::File(content) = &entry.kind { content.read().ok() } else { None })
+    };
+    let loader = Arch::ALL.into_iter().find_map(|arch| Some((arch, bytes(&loader::fallback_path(arch))?)));
+    let loader = loader.ok_or_else(|| "there is none".to_owned()).and_then(|(arch, program)| {
+        let text = check(&program, arch, db)?;
+        Ok((arch, text))
+    });
+    let Some(arch) = report.note("boot loader", loader) else { return Vec::new() };
+    report.arch = Some(arch);
+    let mut programs = vec![Program { arch, root: None }];
+    for (path, entry) in files.iter() {
+        let Some(name) = path.as_str().strip_prefix(IMAGES).filter(|name| name.ends_with(".efi")) else { continue };
+        let Kind::File(content) = &entry.kind else { continue };
+        let root = content.read().map_err(|e| e.to_string()).and_then(|program| {
+            let text = check(&program, arch, db)?;
+            let root = root(&program)?;
+            Ok((root, format!("{text}, starts the slot with root hash {}", root.hash)))
+        });
+        if let Some(root) = report.note(name, root) {
+            programs.push(Program { arch, root: Some(root) });
+        }
+    }
+    programs
+}
+
+fn check(program: &[u8], arch: Arch, db: Option<&Certificate>) -> Result<String, String> {
+    check_arch("it", program, arch).map_err(|e| e.to_string())?;
+    let Some(db) = db else {
+        let unsigned = efi::strip(program).map_err(|e| e.to_string())?;
+        let is = unsigned == program;
+        return if is { Ok(format!("for {arch}, unsigned")) } else { Err("is signed".to_owned()) };
+    };
+    efi::verify(program, db).map_err(|e| e.to_string())?;
+    Ok(format!("for {arch}, signed by {}", db.subject()))
+}
+
+/// The slot that a kernel image starts, from the arguments in it.
+fn root(program: &[u8]) -> Result<Root, String> {
+    let sections = pe::sections(program).map_err(|e| e.to_string())?;
+    let text = |name: &str| sections.iter().find(|s| s.name == name).map(|s| String::from_utf8_lossy(s.data));
+    let arguments = text(".cmdline").or_else(|| text(".config")).ok_or("it has no arguments for a kernel")?;
+    let value = |name: &str| arguments.split_whitespace().find_map(|a| a.strip_prefix(name)?.strip_prefix('='));
+    let hash = value("evek.roothash").and_then(|v| v.parse().ok()).ok_or("it names no root hash")?;
+    let data_blocks =
+        value("evek.datablocks").and_then(|v| v.parse().ok()).ok_or("it does not say how long its slot is")?;
+    Ok(Root { hash, data_blocks })
+}

@@ -1,0 +1,120 @@
+//! `verify`: whether an image is whole and signed, judged from its bytes.
+
+use super::keys;
+use crate::{
+    cli::{Common, Verify},
+    exit::Exit,
+    failure::Failure,
+};
+use disk::extents;
+use sign::{Certificate, Keys, Role};
+use std::{
+    fs::{self, File},
+    io::{Read as _, Seek as _, SeekFrom},
+    path::{Path, PathBuf},
+};
+use steps::{ImageJson, PartitionJson};
+use types::{Digest, Hasher};
+use verify::{Finding, Report};
+
+pub(crate) fn verify(common: &Common, args: &Verify) -> Result<(), Failure> {
+    let (raw, image) = find(&args.image)?;
+    let db = if args.unsigned { None } else { Some(certificate(common, args)?) };
+    let mut report = verify::disk(&raw, db.as_ref());
+    if let Some(image) = &image {
+        compare(&mut report, image, &raw, db.as_ref());
+    }
+    print!("{report}");
+    if !report.good() {
+        return Err(Failure::new(Exit::Check, format!("{} is not as it must be", raw.display())));
+    }
+    if let Some(to) = &args.strip_signatures {
+        let write = |files: &_, place: &disk::Placed, path: &Path| {
+            steps::esp_volume(path, files, place.partition.size).map_err(|e| e.to_string())
+        };
+        verify::strip(&raw, to, write).map_err(|e| Failure::new(Exit::Other, e))?;
+    }
+    Ok(())
+}
+
+/// The raw disk, and its description where there is one.
+fn find(path: &Path) -> Result<(PathBuf, Option<ImageJson>), Failure> {
+    if !path.is_dir() {
+        return Ok((path.to_owned(), None));
+    }
+    let json = path.join("image.json");
+    let bad = |e: &dyn std::fmt::Display| Failure::new(Exit::Usage, format!("cannot read {}: {e}", json.display()));
+    let text = fs::read(&json).map_err(|e| bad(&e))?;
+    let image: ImageJson = serde_json::from_slice(&text).map_err(|e| bad(&e))?;
+    let raw = image.files.get("raw").ok_or_else(|| bad(&"it names no raw disk"))?;
+    Ok((path.join(raw), Some(image)))
+}
+
+fn certificate(common: &Common, args: &Verify) -> Result<Certificate, Failure> {
+    let Some(path) = &args.certificate else {
+        let folder = common.keys.clone().map_or_else(keys::default, Ok)?;
+        return Ok(Keys::open(&folder)?.certificate(Role::Db).clone());
+    };
+    let pem = fs::read(path).map_err(|e| Failure::new(Exit::Usage, format!("cannot read {}: {e}", path.display())))?;
+    Ok(Certificate::from_pem(&pem)?)
+}
+
+/// Notes where a disk is not the one that is described.
+fn compare(report: &mut Report, image: &ImageJson, raw: &Path, db: Option<&Certificate>) {
+    let mut note = |what: &str, result| report.findings.push(Finding { what: format!("image.json: {what}"), result });
+    let described = image.signing.as_ref().and_then(|s| s.certificates.get(&Role::Db));
+    note(
+        "certificate",
+        match (described, db.map(Certificate::fingerprint)) {
+            (described, used) if described == used.as_ref() => Ok("the one that is used here".to_owned()),
+            (described, _) => Err(format!(
+                "{}, which is not used here",
+                described.map_or_else(|| "none".to_owned(), |d| d.to_string())
+            )),
+        },
+    );
+    for partition in &image.partitions {
+        note(&format!("partition {}", partition.label), content(raw, partition).map_err(|e| e.to_string()).flatten());
+    }
+    let roots = &report.root_hashes;
+    let known = roots.contains(&image.root_hash);
+    let result = if known { Ok(image.root_hash.to_string()) } else { Err("no program starts it".to_owned()) };
+    report.findings.push(Finding { what: "image.json: root hash".to_owned(), result });
+}
+
+/// Whether a partition has the bytes that are described, and nothing behind them.
+fn content(raw: &Path, partition: &PartitionJson) -> std::io::Result<Result<String, String>> {
+    let mut file = File::open(raw)?;
+    let (start, written) = (partition.start.0, partition.written.0);
+    let mut hash = Hasher::default();
+    let mut buffer = vec![0; 1 << 20];
+    file.seek(SeekFrom::Start(start))?;
+    let mut left = written;
+    while left > 0 {
+        let most = buffer.len().min(usize::try_from(left).unwrap_or(usize::MAX));
+        let read = file.read(&mut buffer[..most])?;
+        if read == 0 {
+            return Ok(Err("the disk ends within it".to_owned()));
+        }
+        hash.update(&buffer[..read]);
+        left -= read as u64;
+    }
+    let found: Digest = hash.finish();
+    if partition.digest.is_some_and(|digest| digest != found) {
+        return Ok(Err(format!("has digest {found}")));
+    }
+    // what was never written is a hole, or zeros where the disk was copied
+    let (behind, end) = (start + written, start + partition.size.0);
+    for range in extents(&file)? {
+        let (mut at, last) = (range.start.max(behind), range.end.min(end));
+        while at < last {
+            let most = buffer.len().min(usize::try_from(last - at).unwrap_or(usize::MAX));
+            std::os::unix::fs::FileExt::read_exact_at(&file, &mut buffer[..most], at)?;
+            if let Some(n) = buffer[..most].iter().position(|b| *b != 0) {
+                return Ok(Err(format!("has something at byte {}, behind its content", at + n as u64 - start)));
+            }
+            at += most as u64;
+        }
+    }
+    Ok(Ok(format!("{} bytes as described", written)))
+}
