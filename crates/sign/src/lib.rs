@@ -28,3 +28,7 @@ pub use error::Error;
 pub use exchange::{Algorithm, Request, Response, Signature, Wanted};
 pub use keys::{About, Keys, Purpose};
 pub use role::Role;
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests;

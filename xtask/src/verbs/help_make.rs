@@ -3,7 +3,7 @@
 use crate::failure::Failure;
 
 const HELP: &str = "\
-make image     build dist/<arch>/<version>/ with live.raw, live.qcow2, image.json
+make image     build dist/<arch>/<version>/ with live*.raw, live*.qcow2, image.json
 make live      the same: a live disk is what an image is, so far
 make images    every flavour for every architecture, in one run
 make run       boot it in QEMU on this terminal (Ctrl-A X leaves)
