@@ -77,7 +77,7 @@ pub(crate) struct Images {
     /// Every flavour for every architecture, whatever --hv and --arch say
     #[arg(long)]
     pub(crate) all: bool,
-    /// Without signatures: the same bytes for everyone, into dist/<arch>/<version>.unsigned/
+    /// Without signatures: the same bytes for everyone, into folders of dist/ whose names end in `.unsigned`
     #[arg(long)]
     pub(crate) unsigned: bool,
 }

@@ -9,7 +9,7 @@ use rsa::{
 use serde::{Deserialize, Serialize};
 use sha2::Sha256;
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, btree_map::Entry},
     fs::{self, File},
     io::Write as _,
     os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _},
@@ -146,10 +146,11 @@ impl Keys {
                 signatures.push(signature.bytes()?);
                 continue;
             }
-            if !keys.contains_key(&role) {
-                keys.insert(role, self.private(role)?);
-            }
-            match &keys[&role] {
+            let key = match keys.entry(role) {
+                Entry::Occupied(known) => known.into_mut(),
+                Entry::Vacant(new) => new.insert(self.private(role)?),
+            };
+            match key {
                 Some(key) => signatures.push(raw(key, &want.digest)?),
                 None => missing.push(want.clone()),
             }

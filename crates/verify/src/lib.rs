@@ -86,7 +86,7 @@ pub fn disk(path: &Path, db: Option<&Certificate>) -> Report {
     let Some((file, table)) = report.note("partition table", table) else { return report };
     let esp = table.by_label("EFI System").ok_or_else(|| "there is none".to_owned());
     let files = esp.and_then(|place| volume::check(&file, place));
-    let files = report.note("EFI system partition", files.map(|(tree, text)| (tree, text))).unwrap_or_default();
+    let files = report.note("EFI system partition", files).unwrap_or_default();
     let programs: Vec<Program> = esp::programs(&mut report, &files, db);
     let mut started = false;
     for program in programs {
