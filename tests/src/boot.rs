@@ -26,6 +26,8 @@ pub struct Boot {
     pub with_ssh: bool,
     /// The firmware.
     pub firmware: Firmware,
+    /// Whether there is a TPM, new from the factory.
+    pub tpm: bool,
     /// What is otherwise on the disk than in the image.
     pub changes: Vec<Change>,
     /// Further arguments for QEMU.
@@ -46,6 +48,7 @@ impl Boot {
             config: Vec::new(),
             with_ssh: true,
             firmware: Firmware::Open,
+            tpm: false,
             changes: Vec::new(),
             extra: Vec::new(),
         }
@@ -86,6 +89,7 @@ pub fn boot(options: Boot) -> Booting {
     let machine = Machine {
         arch: options.arch,
         firmware: options.firmware,
+        tpm: options.tpm,
         boots: options.flavour.into(),
         cpus: 2,
         memory: options.memory,

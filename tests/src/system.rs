@@ -1,6 +1,6 @@
 //! What every flavour's system is, whatever runs on it.
 
-use crate::Checks;
+use crate::{Checks, described};
 use std::{path::Path, time::Duration};
 use types::Arch;
 use vm::Guest;
@@ -61,6 +61,17 @@ pub fn start_was_secure(guest: &mut Guest, checks: &mut Checks, arguments: &str)
         // on x86, Xen puts its name of the kernel first
         let found = found.strip_prefix("kernel ").unwrap_or(&found);
         checks.equal("the kernel's arguments are those that are signed", found, arguments);
+    }
+}
+
+/// The TPM was told what the image's description foretells.
+pub fn start_was_measured(guest: &mut Guest, checks: &mut Checks, image: &Path) {
+    for (name, expected) in described(image).measurements {
+        let number = name.trim_start_matches("pcr");
+        let found = guest.sh(&format!("cat /sys/class/tpm/tpm0/pcr-sha256/{number}"));
+        if let Some(found) = checks.answer(&name, found) {
+            checks.equal(&format!("{name} is as foretold"), found.to_lowercase(), expected.hex());
+        }
     }
 }
 

@@ -22,7 +22,7 @@ fn start(name: &'static str, arch: Arch, with_ssh: bool) -> (Booting, u16) {
     let config = if with_ssh && arch == Arch::Amd64 { boot_tests::apps::declared() } else { Vec::new() };
     let options = Boot { network, config, with_ssh, ..Boot::of(name, Flavour::Kvm, arch) };
     let options = match arch {
-        Arch::Amd64 => secured(Boot { extra: told_by_smbios(), ..options }),
+        Arch::Amd64 => secured(Boot { tpm: true, extra: told_by_smbios(), ..options }),
         Arch::Arm64 => options,
     };
     (boot(options), port)
@@ -56,6 +56,7 @@ fn reaches_its_services(name: &'static str, arch: Arch) {
     system::system_is_up(&mut guest, &mut checks, arch, limit.0);
     if arch == Arch::Amd64 {
         system::start_was_secure(&mut guest, &mut checks, &arguments(&image));
+        system::start_was_measured(&mut guest, &mut checks, &image);
         let credentials = guest.sh("ls /run/credentials/@system 2>/dev/null || true");
         checks.equal("no credential came from outside", credentials.unwrap_or_else(|e| e.to_string()), String::new());
     }

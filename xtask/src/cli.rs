@@ -212,6 +212,9 @@ pub(crate) struct Run {
     /// Firmware with Secure Boot and without keys; the image brings its own
     #[arg(long)]
     pub(crate) secure_boot: bool,
+    /// A TPM 2.0, new from the factory
+    #[arg(long)]
+    pub(crate) tpm: bool,
     /// Public key for ssh [default: a throw-away pair]
     #[arg(long)]
     pub(crate) key: Option<PathBuf>,

@@ -6,13 +6,14 @@
 //!      loader/loader.conf                                           └ cpio::write, then zstd by the caller
 //! ```
 //! [`uki`] and [`xen`] assemble PE files, [`pe`] lists their sections, [`cpio`] writes archives, [`loader`] makes the tree that
-//! becomes a FAT volume, [`mod@arch`] tells what an EFI program is for.
+//! becomes a FAT volume, [`measure`] what a TPM is told of an image, [`mod@arch`] tells what an EFI program is for.
 //!
 //! Deliberately absent: signatures, compression, and every other boot loader.
 
 pub mod arch;
 pub mod cpio;
 pub mod loader;
+pub mod measure;
 pub mod pe;
 mod sbat;
 pub mod uki;

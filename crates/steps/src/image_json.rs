@@ -22,6 +22,9 @@ pub struct ImageJson {
     /// Whose signatures its programs have; absent where they have none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub signing: Option<SigningJson>,
+    /// What a TPM's registers (SHA-256 bank) hold when the kernel starts, by name: `pcr11` for what the EFI stub measures.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub measurements: BTreeMap<String, Digest>,
     /// The partitions of the disk.
     pub partitions: Vec<PartitionJson>,
     /// Outputs of every step by `<step>:<output>`, with digest and size. They have no signatures.

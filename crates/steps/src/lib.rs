@@ -167,6 +167,9 @@ pub enum Error {
         /// The digest found.
         found: Digest,
     },
+    /// An EFI program cannot be read.
+    #[error(transparent)]
+    Program(#[from] boot::pe::Error),
     /// Programs cannot be signed, or signatures are to be made elsewhere.
     #[error(transparent)]
     Sign(#[from] sign::Error),

@@ -8,6 +8,7 @@ use crate::{
     slot::Root,
 };
 use ::size::Report;
+use boot::measure::{PCR, measure};
 use defs::Format;
 use graph::{Built, Cache, Graph, Input, StepId};
 use serde::{Deserialize, Serialize};
@@ -184,6 +185,7 @@ impl Artefact<'_> {
                 warning: signing::warning(keys),
                 certificates: certificates(keys),
             }),
+            measurements: self.measurements(parts)?,
             partitions: partitions.collect(),
             blobs: blobs(self.built),
             debs: lock.debs().filter(|d| inputs.contains(&d.sha256)).map(|d| (d.id(), d.sha256)).collect(),
@@ -193,6 +195,15 @@ impl Artefact<'_> {
                 .map(|v| (v.name.clone(), v.sha256))
                 .collect(),
         })
+    }
+
+    /// What can be foretold of a TPM. Xen has no stub that measures.
+    fn measurements(&self, parts: &Parts) -> Result<BTreeMap<String, Digest>, Error> {
+        if self.project.defs.flavour(self.target.flavour)?.xen.is_some() {
+            return Ok(BTreeMap::new());
+        }
+        let register = measure(&self.cache.cas().read(&parts.uki)?)?;
+        Ok(BTreeMap::from([(format!("pcr{PCR}"), register.value())]))
     }
 
     fn write(&self, parts: &Parts, image: &ImageJson, sizes: &str, folder: &Path) -> Result<(), Error> {

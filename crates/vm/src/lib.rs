@@ -25,6 +25,7 @@ mod prepare;
 mod qmp;
 mod ssh;
 mod tools;
+mod tpm;
 
 pub use accel::{Accel, Verdict, probe};
 pub use console::OnLine;

@@ -3,6 +3,7 @@
 use crate::{
     accel::Accel,
     firmware::{Firmware, flash},
+    tpm,
 };
 use std::path::{Path, PathBuf};
 use types::{Arch, Bytes, Flavour};
@@ -17,6 +18,8 @@ pub struct Machine {
     pub arch: Arch,
     /// The firmware.
     pub firmware: Firmware,
+    /// Whether it has a TPM 2.0, new from the factory.
+    pub tpm: bool,
     /// What the firmware starts.
     pub boots: Boots,
     /// Processors.
@@ -124,6 +127,8 @@ pub(crate) struct Files {
     pub(crate) qmp: PathBuf,
     /// Socket on which QEMU listens for the SSH client.
     pub(crate) ssh: PathBuf,
+    /// Socket on which the TPM listens for QEMU.
+    pub(crate) tpm: PathBuf,
     /// Log that QEMU itself writes of a serial console on a terminal.
     pub(crate) serial_log: PathBuf,
 }
@@ -195,6 +200,9 @@ pub(crate) fn command_line(machine: &Machine, accel: Accel, files: &Files, conso
         Arch::Amd64 => "-device pvpanic",
         Arch::Arm64 => "-device pvpanic-pci",
     });
+    if machine.tpm {
+        args.0.extend(tpm::hardware(machine.arch, &escape(&files.tpm)));
+    }
     network(&mut args, &machine.network);
     if !machine.reboots {
         args.add("-action reboot=shutdown");
@@ -259,6 +267,7 @@ mod tests {
         Machine {
             arch: Arch::Amd64,
             firmware: Firmware::Open,
+            tpm: false,
             boots: Boots::Kernel,
             cpus: 2,
             memory: Bytes::gib(4),
@@ -281,6 +290,7 @@ mod tests {
             overlay: "a,b/overlay.qcow2".into(),
             qmp: "/s/qmp".into(),
             ssh: "/s/ssh".into(),
+            tpm: "/s/tpm".into(),
             serial_log: "vm/serial.log".into(),
         }
     }

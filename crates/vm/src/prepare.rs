@@ -9,7 +9,8 @@
 use crate::{
     Change, Error, Machine,
     machine::Files,
-    tools::{Call, Tools, Uses},
+    tools::{Call, Running, Tools, Uses},
+    tpm,
 };
 use disk::Placed;
 use std::{
@@ -47,6 +48,9 @@ pub(crate) struct Prepared {
     pub(crate) dir: PathBuf,
     /// The disk image, absolute.
     pub(crate) disk: PathBuf,
+    /// The TPM, where there is one.
+    #[allow(dead_code, reason = "it runs as long as this is here")]
+    pub(crate) tpm: Option<Running>,
     /// Sockets live in a folder of their own with a short name: a socket's path has at most 107 bytes (unix(7)).
     pub(crate) sockets: tempfile::TempDir,
 }
@@ -84,9 +88,11 @@ pub(crate) fn prepare(machine: &Machine, tools: &Tools, with_key: bool) -> Resul
         overlay: machine_view.join(OVERLAY),
         qmp: sockets_view.join(QMP_SOCKET),
         ssh: sockets_view.join(SSH_SOCKET),
+        tpm: sockets_view.join(tpm::SOCKET),
         serial_log: machine_view.join(SERIAL_LOG),
     };
-    Ok(Prepared { files, key, dir, disk, sockets })
+    let tpm = machine.tpm.then(|| tpm::start(tools, &dir, sockets.path())).transpose()?;
+    Ok(Prepared { files, key, dir, disk, tpm, sockets })
 }
 
 /// Adds a key to those that the caller brings.

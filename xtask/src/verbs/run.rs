@@ -29,6 +29,7 @@ pub(crate) fn run(common: &Common, args: &Run) -> Result<(), Failure> {
     let machine = Machine {
         arch,
         firmware: if args.secure_boot { Firmware::SecureBoot { variables: None } } else { Firmware::Open },
+        tpm: args.tpm,
         boots: hv.into(),
         cpus: args.cpus,
         memory: args.memory,
