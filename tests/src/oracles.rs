@@ -1,24 +1,55 @@
-//! Programs of others, from the toolbox, that judge images as ours do.
+//! Programs of others, from the toolbox, that judge images as ours do, or that ours work with.
 
 use crate::builder::variable;
 use sandbox::{Bind, Exit, Sandbox};
 use std::path::Path;
 use types::Cancel;
 
-/// Runs a program on files, which it sees in the folder `/in` by the names given here; says what it said when it failed.
-///
-/// # Errors
-/// Its output, when it ends with another code than 0.
-///
-/// # Panics
-/// When it cannot be run.
-pub fn judge(files: &[(&str, &Path)], argv: &[&str]) -> Result<String, String> {
-    let mut sandbox = Sandbox::new(variable("EVEK_TOOLBOX_ORACLES"));
-    sandbox.entry = Some(variable("EVEK_XTASK"));
-    for (name, path) in files {
-        sandbox = sandbox.bind(Bind::read_only(*path, format!("/in/{name}")));
+/// A world with the toolbox's programs and some files in the folder `/in`.
+pub struct Oracles(Sandbox);
+
+impl Default for Oracles {
+    fn default() -> Self {
+        let mut sandbox = Sandbox::new(variable("EVEK_TOOLBOX_ORACLES"));
+        sandbox.entry = Some(variable("EVEK_XTASK"));
+        Self(sandbox)
     }
-    let output = sandbox.output(argv.iter().copied(), &[], &Cancel::default()).unwrap_or_else(|e| panic!("{e}"));
-    let said = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-    if output.exit == Exit::Code(0) { Ok(said) } else { Err(format!("{argv:?} ended with {:?}: {said}", output.exit)) }
+}
+
+impl Oracles {
+    /// With a file or folder to read, by the name given here.
+    #[must_use]
+    pub fn with(self, name: &str, path: &Path) -> Self {
+        Self(self.0.bind(Bind::read_only(path, format!("/in/{name}"))))
+    }
+
+    /// With a folder to write into.
+    #[must_use]
+    pub fn with_writable(mut self, name: &str, path: &Path) -> Self {
+        self.0.binds.push(Bind { source: path.to_owned(), target: format!("/in/{name}").into(), writable: true });
+        self
+    }
+
+    /// With a variable of the environment.
+    #[must_use]
+    pub fn with_variable(self, name: &str, value: &str) -> Self {
+        Self(self.0.env(name, value))
+    }
+
+    /// Runs a program; says what it said.
+    ///
+    /// # Errors
+    /// Its output, when it ends with another code than 0.
+    ///
+    /// # Panics
+    /// When it cannot be run.
+    pub fn run(&self, argv: &[&str]) -> Result<String, String> {
+        let output = self.0.output(argv.iter().copied(), &[], &Cancel::default()).unwrap_or_else(|e| panic!("{e}"));
+        let said = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+        if output.exit == Exit::Code(0) {
+            Ok(said)
+        } else {
+            Err(format!("{argv:?} ended with {:?}: {said}", output.exit))
+        }
+    }
 }

@@ -1,6 +1,6 @@
 //! `verify` finds what is whole to be whole, as the programs of others do, and every byte that is not.
 
-use boot_tests::{Checks, Ran, checkout, described, image, oracles, secure_boot::keys, variable};
+use boot_tests::{Checks, Ran, checkout, described, image, oracles::Oracles, secure_boot::keys, variable};
 use cas::Cas;
 use sign::Role;
 use std::{
@@ -124,19 +124,19 @@ fn programs_of_others_agree() {
             let partition = image.partitions.iter().find(|p| p.label == label).expect("the partition");
             cas.path(&partition.digest.expect("its digest"))
         };
-        let table = oracles::judge(&[("disk", &raw)], &["sgdisk", "-v", "/in/disk"]);
+        let table = Oracles::default().with("disk", &raw).run(&["sgdisk", "-v", "/in/disk"]);
         if let Some(said) = checks.answer("sgdisk", table) {
             checks.that("sgdisk finds no problem", said.contains("No problems found"), said);
         }
         let signed = ["sbverify", "--cert", "/in/crt", "/in/efi"];
-        checks.answer("sbverify", oracles::judge(&[("efi", &efi), ("crt", &certificate)], &signed));
-        let foreign = ["sbverify", "--cert", "/in/crt", "/in/efi"];
+        let efi = || Oracles::default().with("efi", &efi);
+        checks.answer("sbverify", efi().with("crt", &certificate).run(&signed));
         let kek = keys().folder().join(format!("{}.crt", Role::Kek));
-        let refused = oracles::judge(&[("efi", &efi), ("crt", &kek)], &foreign);
+        let refused = efi().with("crt", &kek).run(&signed);
         checks.that("sbverify refuses another key", refused.is_err(), "it does not");
         let (hash, offset) = (image.root_hash.hex(), format!("--hash-offset={}", image.data_blocks * 4096));
         let verity = ["veritysetup", "verify", &offset, "/in/slot", "/in/slot", &hash];
-        checks.answer("veritysetup", oracles::judge(&[("slot", &blob("IMGA"))], &verity));
+        checks.answer("veritysetup", Oracles::default().with("slot", &blob("IMGA")).run(&verity));
     }
     checks.finish();
 }

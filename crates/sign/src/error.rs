@@ -74,6 +74,16 @@ pub enum Error {
         /// What is wrong with it.
         problem: String,
     },
+    /// A token of private keys that cannot be used.
+    #[error("token `{token}` by {}: {problem}", module.display())]
+    Token {
+        /// Its label.
+        token: String,
+        /// The library.
+        module: PathBuf,
+        /// What the library said.
+        problem: String,
+    },
     /// Something that cannot be written as DER.
     #[error("cannot encode a signature: {0}")]
     Encoding(String),

@@ -1,6 +1,6 @@
 //! A folder of keys: certificates always, private keys where they may be, else signatures that came from elsewhere.
 
-use crate::{Certificate, Error, Request, Response, Role, Signature, Wanted, generate::generate};
+use crate::{Certificate, Error, Request, Response, Role, Signature, TokenAt, Wanted, generate::generate};
 use rsa::{
     Pkcs1v15Sign, RsaPrivateKey,
     pkcs8::{DecodePrivateKey as _, EncodePrivateKey as _, LineEnding},
@@ -39,6 +39,9 @@ pub struct About {
     format: u32,
     /// How far the keys are to be trusted.
     pub purpose: Purpose,
+    /// The token that has the private keys, where they are in one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pkcs11: Option<TokenAt>,
 }
 
 /// The keys of an owner of devices.
@@ -46,6 +49,7 @@ pub struct About {
 pub struct Keys {
     folder: PathBuf,
     about: About,
+    pin: Option<String>,
     certificates: BTreeMap<Role, Certificate>,
 }
 
@@ -66,7 +70,8 @@ impl Keys {
             write(&private(folder, role), pem.as_bytes(), 0o600)?;
             write(&public(folder, role), certificate.pem()?.as_bytes(), 0o644)?;
         }
-        let about = serde_json::to_string_pretty(&About { format: 1, purpose }).map_err(Error::encoding)? + "\n";
+        let about =
+            serde_json::to_string_pretty(&About { format: 1, purpose, pkcs11: None }).map_err(Error::encoding)? + "\n";
         write(&folder.join(ABOUT), about.as_bytes(), 0o644)?;
         Self::open(folder)
     }
@@ -89,7 +94,13 @@ impl Keys {
             Ok((role, Certificate::from_pem(&pem)?))
         };
         let certificates = Role::ALL.into_iter().map(certificate).collect::<Result<_, Error>>()?;
-        Ok(Self { folder: folder.to_owned(), about, certificates })
+        Ok(Self { folder: folder.to_owned(), about, pin: None, certificates })
+    }
+
+    /// With what opens their token.
+    #[must_use]
+    pub fn with_pin(self, pin: Option<String>) -> Self {
+        Self { pin, ..self }
     }
 
     /// Where they are.
@@ -127,13 +138,15 @@ impl Keys {
         owner
     }
 
-    /// The signatures that are wanted, in their order: by private keys in the folder, else from those that were imported.
+    /// The signatures that are wanted, in their order: those that were imported, else by private keys in the folder, else by
+    /// those in the token.
     ///
     /// # Errors
     /// [`Error::Wanted`] with all that are to be made elsewhere.
     pub fn sign(&self, wanted: &[Wanted]) -> Result<Vec<Vec<u8>>, Error> {
         let known = self.imported()?;
         let mut keys = BTreeMap::new();
+        let mut token = None;
         let mut missing = Vec::new();
         let mut signatures = Vec::new();
         for want in wanted {
@@ -150,8 +163,19 @@ impl Keys {
                 Entry::Occupied(known) => known.into_mut(),
                 Entry::Vacant(new) => new.insert(self.private(role)?),
             };
-            match key {
-                Some(key) => signatures.push(raw(key, &want.digest)?),
+            let signature = match (key, &self.about.pkcs11) {
+                (Some(key), _) => Some(raw(key, &want.digest)?),
+                (None, Some(at)) => {
+                    let token = match &mut token {
+                        Some(token) => token,
+                        none => none.insert(at.open(self.pin.as_deref())?),
+                    };
+                    token.sign(self.certificate(role), &want.digest)?
+                }
+                (None, None) => None,
+            };
+            match signature {
+                Some(signature) => signatures.push(signature),
                 None => missing.push(want.clone()),
             }
         }
@@ -165,6 +189,12 @@ impl Keys {
     pub fn answer(&self, request: &Request) -> Result<Response, Error> {
         let signatures = self.sign(&request.wanted)?;
         Ok(Response::new(request.wanted.iter().zip(&signatures).map(|(w, s)| Signature::new(w, s)).collect()))
+    }
+
+    /// The token that has private keys, where there is one.
+    #[must_use]
+    pub const fn token(&self) -> Option<&TokenAt> {
+        self.about.pkcs11.as_ref()
     }
 
     /// Whether the private key of a role is in the folder.

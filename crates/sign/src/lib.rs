@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! keys/  keys.json  PK.crt KEK.crt db.crt …      ┌─► Signer: PK.key …  (files)      ─┐
+//!          │                                     │    a token          (PKCS #11)   ─┤
 //!          │                                     │    signatures.json  (imported)   ─┤
 //!          ▼                                     │                                   ▼
 //!  EFI program ─► efi::Pending ─► Wanted { certificate, digest } ─► Request ─► Response ─► attach: EFI program with signature
@@ -20,6 +21,7 @@ mod error;
 mod exchange;
 mod generate;
 mod keys;
+mod pkcs11;
 mod role;
 pub mod variable;
 
@@ -27,6 +29,7 @@ pub use certificate::Certificate;
 pub use error::Error;
 pub use exchange::{Algorithm, Request, Response, Signature, Wanted};
 pub use keys::{About, Keys, Purpose};
+pub use pkcs11::TokenAt;
 pub use role::Role;
 
 #[cfg(test)]

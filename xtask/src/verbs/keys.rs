@@ -21,7 +21,7 @@ pub(crate) fn run(common: &Common, verb: &cli::Keys) -> Result<(), Failure> {
         }
         cli::Keys::Show => show(&Keys::open(&folder)?),
         cli::Keys::Sign { request, response } => {
-            let keys = Keys::open(&folder)?;
+            let keys = Keys::open(&folder)?.with_pin(pin());
             let request = Request::read(&read(request)?)?;
             for wanted in &request.wanted {
                 eprintln!("{} signs {}: {}", wanted.role, wanted.digest, wanted.what);
@@ -39,7 +39,7 @@ pub(crate) fn run(common: &Common, verb: &cli::Keys) -> Result<(), Failure> {
 /// The keys to sign images with: those of `--keys`; else development keys, made where there are none.
 pub(crate) fn open(session: &Session) -> Result<Keys, Failure> {
     if let Some(folder) = &session.keys {
-        return Ok(Keys::open(folder)?);
+        return Ok(Keys::open(folder)?.with_pin(pin()));
     }
     let folder = default()?;
     match Keys::open(&folder) {
@@ -49,6 +49,11 @@ pub(crate) fn open(session: &Session) -> Result<Keys, Failure> {
         }
         other => Ok(other?),
     }
+}
+
+/// What opens the token that `keys.json` names.
+fn pin() -> Option<String> {
+    std::env::var("EVEK_PKCS11_PIN").ok().filter(|pin| !pin.is_empty())
 }
 
 /// Writes down which signatures are wanted, and says what to do with that.
@@ -67,7 +72,11 @@ fn show(keys: &Keys) {
     println!("{}", keys.folder().display());
     for role in Role::ALL {
         let certificate = keys.certificate(role);
-        let private = if keys.has_private(role) { "private key here" } else { "private key elsewhere" };
+        let private = match (keys.has_private(role), keys.token()) {
+            (true, _) => "private key here".to_owned(),
+            (false, Some(at)) => format!("private key in token `{}`", at.token),
+            (false, None) => "private key elsewhere".to_owned(),
+        };
         println!("{role:<8}{}  {}, {private}", certificate.fingerprint().hex(), certificate.subject());
     }
 }

@@ -1,0 +1,71 @@
+//! Signatures by private keys that are elsewhere: in a token, behind an exchange of files.
+
+use boot_tests::{Checks, oracles::Oracles, secure_boot::keys, variable};
+use sign::{Request, Response, Role, Wanted};
+use std::{fs, path::Path};
+use types::Digest;
+
+/// Where Debian has SoftHSM.
+const MODULE: &str = "/usr/lib/softhsm/libsofthsm2.so";
+
+/// The certificates of keys, and what tells which token has their private keys.
+fn public_part(folder: &Path) {
+    let keys = keys();
+    fs::create_dir(folder).expect("a folder");
+    for role in Role::ALL {
+        let name = format!("{role}.crt");
+        fs::copy(keys.folder().join(&name), folder.join(&name)).expect("a certificate");
+    }
+    let about =
+        format!(r#"{{"format": 1, "purpose": "production", "pkcs11": {{"module": "{MODULE}", "token": "evek"}}}}"#);
+    fs::write(folder.join("keys.json"), about).expect("keys.json");
+}
+
+#[test]
+fn a_token_makes_the_same_signatures_as_the_keys_that_it_was_given() {
+    let (dir, keys) = (tempfile::tempdir().expect("a folder"), keys());
+    let shared = dir.path().join("shared");
+    fs::create_dir_all(shared.join("tokens")).expect("a folder for tokens");
+    public_part(&shared.join("public"));
+    fs::write(shared.join("softhsm2.conf"), "directories.tokendir = /in/shared/tokens\n").expect("its settings");
+    let want = |role| Wanted::new("a test", role, keys.certificate(role), Digest::of(b"a test"));
+    let request = Request::new([Role::Db, Role::Kek, Role::Pk, Role::Db].map(want).to_vec());
+    fs::write(shared.join("request.json"), request.json()).expect("the request");
+
+    let xtask = variable("EVEK_XTASK");
+    let world = |pin: &str| {
+        let oracles = Oracles::default().with("keys", keys.folder()).with("xtask", &xtask);
+        let oracles = oracles.with_writable("shared", &shared).with_variable("EVEK_PKCS11_PIN", pin);
+        oracles.with_variable("SOFTHSM2_CONF", "/in/shared/softhsm2.conf")
+    };
+    let mut checks = Checks::default();
+    let util = |args: &[&str]| world("").run(&[&["softhsm2-util"], args].concat());
+    checks.answer("a token", util(&["--init-token", "--free", "--label", "evek", "--so-pin", "0000", "--pin", "1234"]));
+    for (n, role) in [(1, Role::Pk), (2, Role::Kek), (3, Role::Db)] {
+        let (file, id) = (format!("/in/keys/{role}.key"), format!("0{n}"));
+        let import = ["--import", &file, "--token", "evek", "--label", role.name(), "--id", &id, "--pin", "1234"];
+        checks.answer("a key goes into the token", util(&import));
+    }
+    let sign = |pin: &str, answer: &str| {
+        let answer = format!("/in/shared/{answer}");
+        world(pin).run(&[
+            "/in/xtask",
+            "keys",
+            "sign",
+            "/in/shared/request.json",
+            &answer,
+            "--keys",
+            "/in/shared/public",
+        ])
+    };
+    checks.answer("the request is answered", sign("1234", "answer.json"));
+    let answer = fs::read(shared.join("answer.json")).map_err(|e| e.to_string());
+    let answer = answer.and_then(|json| Response::read(&json).map_err(|e| e.to_string()));
+    if let Some(answer) = checks.answer("the answer", answer) {
+        checks.equal("the token's signatures", answer.signatures, keys.answer(&request).expect("ours").signatures);
+    }
+    let refused = sign("4321", "refused.json").expect_err("a wrong PIN opens nothing");
+    checks.that("a wrong PIN", refused.contains("token `evek`") && refused.contains("Code(12)"), refused);
+    checks.that("no answer then", !shared.join("refused.json").exists(), "there is one");
+    checks.finish();
+}
