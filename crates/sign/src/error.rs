@@ -20,7 +20,7 @@ pub enum Error {
         source: io::Error,
     },
     /// Keys that are there already must not be lost.
-    #[error("{} holds keys already: devices may trust them, so they are not replaced; choose another folder", path.display())]
+    #[error("{} holds something already, and keys that devices may trust are not replaced: choose another folder", path.display())]
     Present {
         /// The folder.
         path: PathBuf,

@@ -11,7 +11,7 @@ use sha2::Sha256;
 use std::{
     collections::{BTreeMap, btree_map::Entry},
     fs::{self, File},
-    io::Write as _,
+    io::{self, Write as _},
     os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _},
     path::{Path, PathBuf},
     time::SystemTime,
@@ -54,26 +54,21 @@ pub struct Keys {
 }
 
 impl Keys {
-    /// Makes key pairs in a folder that has none. Only the user may read them.
+    /// Makes key pairs in a folder that does not exist or is empty. Only the user may read them. The folder appears with all
+    /// of them or not at all, whoever else makes keys at the same time.
     ///
     /// # Errors
-    /// [`Error::Present`], or when files cannot be written. A folder with `keys.json` is complete.
+    /// [`Error::Present`] when the folder has something in it, or when files cannot be written.
     pub fn generate(folder: &Path, purpose: Purpose, owner: &str) -> Result<Self, Error> {
-        fs::DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(Error::file("make", folder))?;
-        if folder.join(ABOUT).exists() {
-            return Err(Error::Present { path: folder.to_owned() });
+        let parent = folder.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        fs::DirBuilder::new().recursive(true).mode(0o700).create(parent).map_err(Error::file("make", parent))?;
+        let new = tempfile::Builder::new().prefix(".keys-").tempdir_in(parent).map_err(Error::file("write", parent))?;
+        fill(new.path(), purpose, owner)?;
+        match fs::rename(new.path(), folder) {
+            Err(e) if e.kind() == io::ErrorKind::DirectoryNotEmpty => Err(Error::Present { path: folder.to_owned() }),
+            Err(e) => Err(Error::file("rename into", folder)(e)),
+            Ok(()) => Self::open(folder),
         }
-        let now = SystemTime::now();
-        for role in Role::ALL {
-            let (key, certificate) = generate(role, owner, now)?;
-            let pem = key.to_pkcs8_pem(LineEnding::LF).map_err(Error::encoding)?;
-            write(&private(folder, role), pem.as_bytes(), 0o600)?;
-            write(&public(folder, role), certificate.pem()?.as_bytes(), 0o644)?;
-        }
-        let about =
-            serde_json::to_string_pretty(&About { format: 1, purpose, pkcs11: None }).map_err(Error::encoding)? + "\n";
-        write(&folder.join(ABOUT), about.as_bytes(), 0o644)?;
-        Self::open(folder)
     }
 
     /// Reads a folder's certificates.
@@ -82,7 +77,7 @@ impl Keys {
     /// [`Error::NoKeys`], or for a file that is missing or is not what its name says.
     pub fn open(folder: &Path) -> Result<Self, Error> {
         let about = match fs::read(folder.join(ABOUT)) {
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => {
                 return Err(Error::NoKeys { path: folder.to_owned() });
             }
             other => other.map_err(Error::file("read", &folder.join(ABOUT)))?,
@@ -217,7 +212,7 @@ impl Keys {
     fn imported(&self) -> Result<Response, Error> {
         let path = self.folder.join(SIGNATURES);
         match fs::read(&path) {
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(Response::new(Vec::new())),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(Response::new(Vec::new())),
             other => Response::read(&other.map_err(Error::file("read", &path))?),
         }
     }
@@ -232,7 +227,7 @@ impl Keys {
         let path = private(&self.folder, role);
         let bad = |problem: String| Error::PrivateKey { path: path.clone(), problem };
         let pem = match fs::read_to_string(&path) {
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
             other => other.map_err(Error::file("read", &path))?,
         };
         let key = RsaPrivateKey::from_pkcs8_pem(&pem).map_err(|e| bad(format!("not an RSA key in PKCS #8: {e}")))?;
@@ -241,6 +236,20 @@ impl Keys {
         }
         Ok(Some(key))
     }
+}
+
+/// Writes new key pairs into an empty folder.
+fn fill(folder: &Path, purpose: Purpose, owner: &str) -> Result<(), Error> {
+    let now = SystemTime::now();
+    for role in Role::ALL {
+        let (key, certificate) = generate(role, owner, now)?;
+        let pem = key.to_pkcs8_pem(LineEnding::LF).map_err(Error::encoding)?;
+        write(&private(folder, role), pem.as_bytes(), 0o600)?;
+        write(&public(folder, role), certificate.pem()?.as_bytes(), 0o644)?;
+    }
+    let about = About { format: 1, purpose, pkcs11: None };
+    let about = serde_json::to_string_pretty(&about).map_err(Error::encoding)? + "\n";
+    write(&folder.join(ABOUT), about.as_bytes(), 0o644)
 }
 
 /// The signature of a digest. Blinded by random numbers, of which none is left in it.

@@ -26,6 +26,8 @@ pub(crate) struct Uki {
     pub(crate) arch: Arch,
     pub(crate) cmdline: Vec<String>,
     pub(crate) os_release: String,
+    /// A line.
+    pub(crate) sbat: String,
 }
 
 /// Inputs `deb/…` (systemd-boot-efi), `vmlinuz`, `release`, `microcode` where there is any, `initrd`, `root`; output `uki`.
@@ -42,7 +44,7 @@ pub(crate) fn uki(ctx: &mut Ctx<'_>) -> Result<(), StepError> {
         microcode: microcode.as_deref(),
         initrd: &initrd(ctx, &cmdline)?,
         linux: &fs::read(ctx.input("vmlinuz")?)?,
-        sbat: None,
+        sbat: Some(&params.sbat),
     };
     fs::write(ctx.out_blob("uki"), uki::assemble(&stub, &contents)?)?;
     Ok(())

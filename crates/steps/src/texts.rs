@@ -25,6 +25,17 @@ pub(crate) fn os_release(project: &Project, target: Target) -> String {
     })
 }
 
+/// Raised when no earlier image may start any more: whoever checks SBAT (shim, `SBAT.md`) then refuses those of a lower
+/// generation.
+const GENERATION: u32 = 1;
+
+/// Our line of SBAT: component, generation, vendor, package, version, address.
+pub(crate) fn sbat(project: &Project) -> String {
+    let fields = &project.defs.rootfs.os_release;
+    let field = |name: &str| fields.get(name).map(|v| v.replace(',', " ")).unwrap_or_default();
+    format!("evek,{GENERATION},{},evek,{},{}\n", field("NAME"), project.version, field("HOME_URL"))
+}
+
 /// By path.
 pub(crate) fn root(project: &Project, target: Target) -> Result<BTreeMap<String, String>, Error> {
     let defs = &project.defs;

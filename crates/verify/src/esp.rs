@@ -43,7 +43,7 @@ pub(crate) fn programs(report: &mut Report, files: &Tree, db: Option<&Certificat
         let root = content.read().map_err(|e| e.to_string()).and_then(|program| {
             let text = check(&program, arch, db)?;
             let root = root(&program)?;
-            Ok((root, format!("{text}, starts the slot with root hash {}", root.hash)))
+            Ok((root, format!("{text}{}, starts the slot with root hash {}", sbat(&program)?, root.hash)))
         });
         if let Some(root) = report.note(name, root) {
             programs.push(Program { arch, root: Some(root) });
@@ -61,6 +61,22 @@ fn check(program: &[u8], arch: Arch, db: Option<&Certificate>) -> Result<String,
     };
     efi::verify(program, db).map_err(|e| e.to_string())?;
     Ok(format!("for {arch}, signed by {}", db.subject()))
+}
+
+/// The components of a program by which it can be revoked (shim, `SBAT.md`), with their generations; Xen's has none.
+fn sbat(program: &[u8]) -> Result<String, String> {
+    let sections = pe::sections(program).map_err(|e| e.to_string())?;
+    let Some(section) = sections.iter().find(|s| s.name == ".sbat") else { return Ok(String::new()) };
+    let text = String::from_utf8_lossy(section.data);
+    let mut lines = text.trim_end_matches('\0').lines().map(|line| line.split(',').collect::<Vec<_>>());
+    if lines.next().is_none_or(|first| first[..].first() != Some(&"sbat")) {
+        return Err("its SBAT does not begin with the line of SBAT itself".to_owned());
+    }
+    let components = lines.map(|line| match line[..] {
+        [name, generation, ..] if generation.parse::<u32>().is_ok() => Ok(format!("{name} {generation}")),
+        _ => Err(format!("its SBAT has a line without a generation: `{}`", line.join(","))),
+    });
+    Ok(format!(", SBAT {}", components.collect::<Result<Vec<_>, _>>()?.join(", ")))
 }
 
 /// The slot that a kernel image starts, from the arguments in it.

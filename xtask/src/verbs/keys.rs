@@ -45,7 +45,11 @@ pub(crate) fn open(session: &Session) -> Result<Keys, Failure> {
     match Keys::open(&folder) {
         Err(sign::Error::NoKeys { .. }) => {
             session.events.say(&format!("making development keys in {}", folder.display()));
-            Ok(Keys::generate(&folder, Purpose::Development, "EVE-k development")?)
+            match Keys::generate(&folder, Purpose::Development, "EVE-k development") {
+                // someone else was faster
+                Err(sign::Error::Present { .. }) => Ok(Keys::open(&folder)?),
+                other => Ok(other?),
+            }
         }
         other => Ok(other?),
     }

@@ -176,7 +176,8 @@ impl Planner<'_> {
                 |_| true,
             )?
         } else {
-            let uki = Uki { arch: self.arch(), cmdline, os_release };
+            let sbat = crate::texts::sbat(self.project);
+            let uki = Uki { arch: self.arch(), cmdline, os_release, sbat };
             let step = Step::new(self.flavoured("uki"), "uki", firmware::UKI_VERSION, firmware::uki)
                 .from("release", kernel.clone(), "release")
                 .at("kernel/kernel.yml", None);
