@@ -65,7 +65,9 @@ impl Keys {
         let new = tempfile::Builder::new().prefix(".keys-").tempdir_in(parent).map_err(Error::file("write", parent))?;
         fill(new.path(), purpose, owner)?;
         match fs::rename(new.path(), folder) {
-            Err(e) if e.kind() == io::ErrorKind::DirectoryNotEmpty => Err(Error::Present { path: folder.to_owned() }),
+            Err(e) if [io::ErrorKind::DirectoryNotEmpty, io::ErrorKind::AlreadyExists].contains(&e.kind()) => {
+                Err(Error::Present { path: folder.to_owned() })
+            }
             Err(e) => Err(Error::file("rename into", folder)(e)),
             Ok(()) => Self::open(folder),
         }

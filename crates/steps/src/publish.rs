@@ -95,9 +95,8 @@ impl Artefact<'_> {
         let name = if keys.is_some() { image.version.clone() } else { format!("{}.unsigned", image.version) };
         let folder = arch.join(&name);
         fs::create_dir_all(&folder).map_err(err("create", &folder))?;
-        let files: Vec<&str> = image.files.values().map(String::as_str).chain(["image.json", "size.json"]).collect();
         let made_of = Digest::of(format!("{} {}{sizes}", signing::VERSION, text(&image)).as_bytes());
-        let known = stamped(&folder, made_of, &files).then(|| read(&folder)).flatten();
+        let known = stamped(&folder, made_of, &files(&image)).then(|| read(&folder)).flatten();
         let unchanged = known.is_some();
         if let Some(known) = known {
             image = known;
@@ -109,9 +108,7 @@ impl Artefact<'_> {
                 image = self.describe(&parts, Some(keys))?;
             }
             self.write(&parts, &image, &sizes, &folder)?;
-            let names: Vec<&str> =
-                image.files.values().map(String::as_str).chain(["image.json", "size.json"]).collect();
-            let stamp = Stamp { made_of, files: state(&folder, &names) };
+            let stamp = Stamp { made_of, files: state(&folder, &files(&image)) };
             let stamp = serde_json::to_vec(&stamp).expect("its maps have string keys");
             fs::write(folder.join(STAMP), stamp).map_err(err("write", &folder))?;
         }
@@ -239,6 +236,11 @@ const STAMP: &str = ".stamp.json";
 
 fn text(image: &ImageJson) -> String {
     serde_json::to_string_pretty(image).expect("its maps have string keys") + "\n"
+}
+
+/// The names of an image's files.
+fn files(image: &ImageJson) -> Vec<&str> {
+    image.files.values().map(String::as_str).chain(["image.json", "size.json"]).collect()
 }
 
 /// The description of the image in a folder.
