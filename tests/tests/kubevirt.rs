@@ -30,7 +30,7 @@ fn a_node_for_arm64_gets_ready_and_runs_a_pod_from_the_store() {
 fn node_gets_ready_and_runs_a_pod(name: &'static str, arch: Arch) {
     let options = Boot::of(name, Flavour::Kubevirt, arch);
     let booting = Boot { memory: Bytes::gib(4), network: Network::None, ..options };
-    let booting = boot(if arch == Arch::Amd64 { secured(booting) } else { booting });
+    let booting = boot(secured(booting));
     let (start, node, stop) = (booting.limit(60), booting.limit(120), booting.limit(30));
     let Booting { mut guest, image, .. } = booting;
     guest.wait_for(Until::Ssh, start).unwrap_or_else(|e| panic!("{e}"));
@@ -41,9 +41,7 @@ fn node_gets_ready_and_runs_a_pod(name: &'static str, arch: Arch) {
     if let Some(status) = checks.answer("svc status", guest.sh("svc status --json")) {
         checks.answer("every service is ready", boot_tests::all_ready(&status, &["kube", "time"]));
     }
-    if arch == Arch::Amd64 {
-        system::start_was_secure(&mut guest, &mut checks, &arguments(&image));
-    }
+    system::start_was_secure(&mut guest, &mut checks, &arguments(&image));
     no_card(&mut guest, &mut checks);
     node_is_ready(&mut guest, &mut checks);
     let registered = checks.answer("bytes on P3", bytes(&mut guest, &[CONTENT, SNAPSHOTS]));
