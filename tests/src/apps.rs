@@ -45,13 +45,19 @@ pub enum Hypervisor {
     /// QEMU, emulating.
     Tcg,
     /// Xen, in domains that use the processor's virtualisation.
-    Xen,
+    Pvh,
+    /// Xen, in domains that know of Xen and need nothing of the processor.
+    Pv,
 }
 
 impl Hypervisor {
+    const fn is_xen(self) -> bool {
+        matches!(self, Self::Pvh | Self::Pv)
+    }
+
     /// The service.
     const fn service(self) -> &'static str {
-        if matches!(self, Self::Xen) { "vmm-xen" } else { "vmm" }
+        if self.is_xen() { "vmm-xen" } else { "vmm" }
     }
 
     /// Its name in status, and what makes it fast.
@@ -59,7 +65,8 @@ impl Hypervisor {
         match self {
             Self::Kvm => ["qemu", "kvm"],
             Self::Tcg => ["qemu", "tcg"],
-            Self::Xen => ["xen", "pvh"],
+            Self::Pvh => ["xen", "pvh"],
+            Self::Pv => ["xen", "pv"],
         }
     }
 }
@@ -129,7 +136,7 @@ impl Apps<'_> {
 
     /// How the container's guest is killed, and what is said of it then.
     fn kill(&mut self) -> (String, &'static str) {
-        if self.hypervisor == Hypervisor::Xen {
+        if self.hypervisor.is_xen() {
             return ("svc exec vmm-xen xl destroy shell".to_owned(), "its domain was destroyed");
         }
         let pid = app(&self.status(), "shell")["run"]["pid"].clone();
@@ -173,7 +180,7 @@ impl Apps<'_> {
         }
         let Some(layers) = self.layers() else { return false };
         let console = match (self.hypervisor, arch) {
-            (Hypervisor::Xen, _) => "hvc0",
+            (hypervisor, _) if hypervisor.is_xen() => "hvc0",
             (_, Arch::Amd64) => "ttyS0",
             (_, Arch::Arm64) => "ttyAMA0",
         };

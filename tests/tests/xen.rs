@@ -8,48 +8,33 @@ use boot_tests::{
     secure_boot::{arguments, secured},
     system,
 };
-use std::{collections::BTreeMap, time::Duration};
+use std::collections::BTreeMap;
 use types::{Arch, Bytes, Flavour};
 use vm::{Guest, Until};
 
+/// Without the processor's virtualisation: as QEMU emulates it, one domain's state gets into another's, or into Xen's, now and
+/// then, and a domain ends in a triple fault.
 #[test]
-fn a_xen_image_reaches_its_first_domain() {
-    let (guest, mut checks, stop) = reaches_its_first_domain("xen", Arch::Amd64, Vec::new());
-    checks.answer("the power button switches it off", guest.stop(stop));
-    checks.finish();
+fn a_xen_image_runs_apps_in_domains() {
+    let extra = ["-cpu", "max,la57=off,rdtscp=off,svm=off"].map(str::to_owned).to_vec();
+    runs_apps(Boot { extra, ..Boot::of("xen", Flavour::Xen, Arch::Amd64) }, Hypervisor::Pv);
 }
 
 #[test]
 #[ignore = "long: make test-all"]
-fn a_xen_image_runs_apps_in_domains() {
-    runs_apps("xen-apps", Arch::Amd64);
+fn a_xen_image_runs_apps_in_domains_that_use_virtualisation() {
+    runs_apps(Boot::of("xen-pvh", Flavour::Xen, Arch::Amd64), Hypervisor::Pvh);
 }
 
 #[test]
 #[ignore = "long: make test-all"]
 fn a_xen_image_for_arm64_runs_apps_in_domains() {
-    runs_apps("xen-arm64", Arch::Arm64);
+    runs_apps(Boot::of("xen-arm64", Flavour::Xen, Arch::Arm64), Hypervisor::Pvh);
 }
 
-fn runs_apps(name: &'static str, arch: Arch) {
-    let (mut guest, mut checks, stop) = reaches_its_first_domain(name, arch, apps::declared());
-    let mut apps = Apps { guest: &mut guest, checks: &mut checks, hypervisor: Hypervisor::Xen, limit: stop * 4 };
-    apps.container_starts();
-    apps.console_answers();
-    apps.machine_starts(Firmware::Linux, arch);
-    apps.killed_guest_runs_again();
-    apps.stops_when_told();
-    checks.answer("the power button switches it off", guest.stop(stop));
-    checks.finish();
-}
-
-/// The device, what was seen of it, and how long it may take to switch itself off.
-fn reaches_its_first_domain(
-    name: &'static str,
-    arch: Arch,
-    config: Vec<(String, Vec<u8>)>,
-) -> (Guest, Checks, Duration) {
-    let booting = Boot { memory: Bytes::gib(3), config, ..Boot::of(name, Flavour::Xen, arch) };
+fn runs_apps(options: Boot, hypervisor: Hypervisor) {
+    let arch = options.arch;
+    let booting = Boot { memory: Bytes::gib(3), config: apps::declared(), ..options };
     let booting = boot(secured(booting));
     let (start, stop) = (booting.limit(120), booting.limit(30));
     let Booting { mut guest, image, .. } = booting;
@@ -64,7 +49,14 @@ fn reaches_its_first_domain(
     system::state_is_on_p3_only(&mut guest, &mut checks);
     system::ssh_takes_keys_only(&mut guest, &mut checks);
     toolstack_answers(&mut guest, &mut checks);
-    (guest, checks, stop)
+    let mut apps = Apps { guest: &mut guest, checks: &mut checks, hypervisor, limit: start };
+    apps.container_starts();
+    apps.console_answers();
+    apps.machine_starts(Firmware::Linux, arch);
+    apps.killed_guest_runs_again();
+    apps.stops_when_told();
+    checks.answer("the power button switches it off", guest.stop(stop));
+    checks.finish();
 }
 
 fn toolstack_answers(guest: &mut Guest, checks: &mut Checks) {

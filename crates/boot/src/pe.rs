@@ -258,7 +258,10 @@ pub(crate) fn strip_debug(image: &mut Vec<u8>) -> Result<(), Error> {
     let initialised = initialised.saturating_sub(gone.iter().map(|s| s.raw.len()).sum());
     let size = kept.iter().map(|s| s.address + s.virtual_size).max().unwrap_or(headers.headers_len);
     let size = size.next_multiple_of(headers.section_alignment);
-    image.truncate(kept.iter().map(|s| s.raw.end).max().unwrap_or(headers.headers_len));
+    let end = kept.iter().map(|s| s.raw.end).max().unwrap_or(0);
+    // headers that contradict themselves must not be cut off under our hands
+    let fields = headers.table.max(headers.optional + 68) + headers.sections.len() * SECTION_HEADER;
+    image.truncate(end.max(headers.headers_len).max(fields));
     image[headers.count_at..headers.count_at + 2].copy_from_slice(&(kept.len() as u16).to_le_bytes());
     image[headers.count_at + 6..headers.count_at + 14].fill(0);
     for (at, value) in [(8, initialised), (56, size)] {

@@ -156,8 +156,7 @@ pub(crate) fn model(arch: Arch, boots: Boots, accel: Accel) -> Vec<String> {
         (Accel::Tcg, Arch::Amd64, Boots::Kernel) => (TCG, "max,la57=off"),
         // QEMU 10 reports RDTSCP to a hypervisor as RDTSC, which is shorter: Xen refuses to skip what it does not know.
         // Once a domain uses the emulated virtualisation, others lose vector registers that XSAVE keeps: they compute wrongly.
-        // With a thread for each processor, domains end now and then in triple faults with Xen's own addresses in them.
-        (Accel::Tcg, Arch::Amd64, Boots::Xen) => ("tcg,thread=single", "max,la57=off,rdtscp=off,xsave=off"),
+        (Accel::Tcg, Arch::Amd64, Boots::Xen) => (TCG, "max,la57=off,rdtscp=off,xsave=off"),
         // The architected pointer authentication cipher is very slow to emulate; QEMU's own stand-in is not.
         (Accel::Tcg, Arch::Arm64, Boots::Kernel) => (TCG, "max,pauth-impdef=on"),
         // `max` has more than Xen 4.20 knows

@@ -116,6 +116,14 @@ fn programs_that_cannot_hold_the_sections_are_refused() {
     assert!(matches!(refused(b"\x7fELF"), Error::NotPe { .. }));
 }
 
+/// A length of the optional header that puts the table of sections where there are none.
+#[test]
+fn a_program_without_the_sections_that_it_counts_keeps_its_headers() {
+    let mut xen = with_debug();
+    xen[84..86].copy_from_slice(&45_u16.to_le_bytes());
+    let _ = assemble(&xen, &CONTENTS);
+}
+
 proptest::proptest! {
     #[test]
     fn damaged_programs_never_panic(flatness: bool, cut in 0usize..9000, at in 0usize..0x240, value: [u8; 4]) {
