@@ -45,7 +45,7 @@ pub fn system_is_up(guest: &mut Guest, checks: &mut Checks, arch: Arch, limit: D
 /// The firmware starts programs of the owner only, and nothing that it has not checked has changed the kernel's arguments or
 /// can change the kernel.
 pub fn start_was_secure(guest: &mut Guest, checks: &mut Checks, arguments: &str) {
-    // not asked of the firmware: its system management mode breaks guests of the guest under emulation
+    // not asked of the firmware: that would enter its system management mode while guests of the guest run
     let state = guest.sh("journalctl -k -b -o cat --no-pager --grep '^secureboot: '");
     if let Some(state) = checks.answer("what the kernel says of Secure Boot", state) {
         checks.equal("Secure Boot is on", state.as_str(), "secureboot: Secure boot enabled");

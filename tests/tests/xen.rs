@@ -17,8 +17,8 @@ fn a_xen_image_reaches_its_first_domain() {
     reaches_its_first_domain(Boot::of("xen", Flavour::Xen, Arch::Amd64), None);
 }
 
-/// Without the processor's virtualisation: as QEMU emulates it, one domain's state gets into another's, or into Xen's, now and
-/// then, and a domain ends in a triple fault. Without XSAVE for the like of it.
+/// Without the processor's virtualisation and XSAVE: under emulation with the first, domains have ended in triple faults with
+/// Xen's own addresses in their registers; with the second, programs of the first domain have computed wrongly.
 #[test]
 #[ignore = "long: make test-all"]
 fn a_xen_image_runs_apps_in_domains() {

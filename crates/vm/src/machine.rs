@@ -155,7 +155,7 @@ pub(crate) fn model(arch: Arch, boots: Boots, accel: Accel) -> Vec<String> {
         // `max` has all of x86-64-v3. Its 57-bit addresses would only cost a fifth step in every emulated page walk.
         (Accel::Tcg, Arch::Amd64, Boots::Kernel) => (TCG, "max,la57=off"),
         // QEMU 10 reports RDTSCP to a hypervisor as RDTSC, which is shorter: Xen refuses to skip what it does not know.
-        // Once a domain uses the emulated virtualisation, others lose vector registers that XSAVE keeps: they compute wrongly.
+        // With XSAVE, programs of the first domain have computed wrongly under emulation while other domains ran.
         (Accel::Tcg, Arch::Amd64, Boots::Xen) => (TCG, "max,la57=off,rdtscp=off,xsave=off"),
         // The architected pointer authentication cipher is very slow to emulate; QEMU's own stand-in is not.
         (Accel::Tcg, Arch::Arm64, Boots::Kernel) => (TCG, "max,pauth-impdef=on"),
