@@ -162,7 +162,7 @@ fn json(document: &impl Serialize) -> String {
     serde_json::to_string_pretty(document).expect("it has no maps") + "\n"
 }
 
-fn known(format: u32) -> Result<(), Error> {
+pub(crate) fn known(format: u32) -> Result<(), Error> {
     if format == FORMAT {
         return Ok(());
     }

@@ -85,6 +85,7 @@ impl Keys {
             other => other.map_err(Error::file("read", &folder.join(ABOUT)))?,
         };
         let about: About = serde_json::from_slice(&about).map_err(Error::document)?;
+        crate::exchange::known(about.format)?;
         let certificate = |role| {
             let path = public(folder, role);
             let pem = fs::read(&path).map_err(Error::file("read", &path))?;

@@ -76,6 +76,8 @@ fn keys_are_the_users_own_and_never_replaced() {
     let again = Keys::open(&folder).unwrap();
     assert_eq!(again.certificates(), made.certificates());
     assert!(matches!(Keys::open(dir.path()), Err(Error::NoKeys { .. })));
+    fs::write(dir.path().join("keys.json"), r#"{"format": 2, "purpose": "production"}"#).unwrap();
+    assert!(Keys::open(dir.path()).unwrap_err().to_string().contains("format 2"));
 }
 
 #[test]
