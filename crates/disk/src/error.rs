@@ -60,7 +60,23 @@ pub enum Error {
         /// What is wrong.
         problem: String,
     },
-    /// A file that FAT cannot hold.
+    /// An existing FAT volume that is damaged, or of a kind that is not edited here.
+    #[error("bad FAT volume: {problem}")]
+    BadVolume {
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// A file that does not fit in an existing FAT volume.
+    #[error("FAT: /{path}: it needs {needed}, there is room for {free}: remove something first")]
+    NoRoom {
+        /// Its path in the volume.
+        path: String,
+        /// What it needs, with new folders, in whole clusters.
+        needed: Bytes,
+        /// What is free.
+        free: Bytes,
+    },
+    /// A file that FAT cannot hold, or that cannot be changed in the way that was asked for.
     #[error("FAT: /{path}: {problem}")]
     File {
         /// Its path in the volume.

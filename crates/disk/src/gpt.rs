@@ -1,15 +1,22 @@
-//! GUID partition tables (UEFI 2.10 §5.3): written by gptman, read back with both copies checked.
+//! GUID partition tables (UEFI 2.10 §5.3): written by gptman, read back with both copies checked, and changed on a device
+//! one copy after the other.
 
-use crate::{Error, Guid, Partition, PartitionType, Placed, Plan, SECTOR};
+mod edit;
+
+pub use edit::{Copies, read_any, set_guid};
+
+use crate::{Blocks, Error, Guid, Partition, PartitionType, Placed, Plan, SECTOR};
 use gptman::{GPT, GPTHeader, GPTPartitionEntry};
 use std::{
     fs::File,
-    io::{Seek as _, SeekFrom},
+    io::{self, Cursor, Read as _},
 };
 use types::Bytes;
 
 /// Entries in a table.
 pub const ENTRIES: u32 = 128;
+/// Sectors that the entries take.
+const ENTRY_SECTORS: u64 = 32;
 /// UTF-16 units in a label.
 pub(crate) const LABEL_UNITS: usize = 36;
 
@@ -67,34 +74,45 @@ pub(crate) fn write(mut out: &File, plan: &Plan) -> Result<(), Error> {
 /// # Errors
 /// [`Error::Table`] naming the copy that is damaged or differs; [`Error::Io`].
 pub fn read(disk: &File) -> Result<Table, Error> {
-    let mut file = disk;
-    let sectors = file.seek(SeekFrom::End(0)).map_err(Error::io("measure the disk"))? / SECTOR;
-    let primary = read_copy(disk, "primary", 1, sectors)?;
-    let backup = read_copy(disk, "backup", sectors - 1, sectors)?;
+    let sectors = measure(disk)?;
+    let primary = read_copy(disk, "primary", 1, sectors)?.table;
+    let backup = read_copy(disk, "backup", sectors - 1, sectors)?.table;
     if primary != backup {
         return Err(Error::Table { copy: "backup", problem: "it differs from the primary table".to_owned() });
     }
     Ok(primary)
 }
 
+fn measure(disk: &impl Blocks) -> Result<u64, Error> {
+    Ok(disk.len().map_err(Error::io("measure the disk"))? / SECTOR)
+}
+
+/// One copy of a table, checked, with the bytes it was read from.
+struct Copy {
+    table: Table,
+    header: GPTHeader,
+    /// The sector with the header.
+    raw: Vec<u8>,
+    /// All entries, 128 bytes each.
+    entries: Vec<u8>,
+}
+
 /// Reads one copy. Every number is checked before gptman, which trusts some of them, sees it.
-fn read_copy(mut disk: &File, copy: &'static str, lba: u64, sectors: u64) -> Result<Table, Error> {
+fn read_copy(disk: &impl Blocks, copy: &'static str, lba: u64, sectors: u64) -> Result<Copy, Error> {
     let bad = |problem: String| Error::Table { copy, problem };
-    if sectors < 2 + 2 * 33 {
-        return Err(bad(format!("a disk of {sectors} sectors has no room for one")));
-    }
-    disk.seek(SeekFrom::Start(lba * SECTOR)).map_err(Error::io("read the partition table"))?;
-    let header = GPTHeader::read_from(&mut disk).map_err(|e| bad(e.to_string()))?;
-    if header.primary_lba != lba {
-        return Err(bad(format!("its header says that it is at sector {}, not {lba}", header.primary_lba)));
-    }
+    let (header, raw) = read_header(disk, copy, lba, sectors)?;
     if header.size_of_partition_entry != 128 || header.number_of_partition_entries != ENTRIES {
         return Err(bad("it does not have 128 entries of 128 bytes".to_owned()));
     }
-    if header.partition_entry_lba < 2 || header.partition_entry_lba > sectors - 32 {
+    if header.partition_entry_lba < 2 || header.partition_entry_lba > sectors - ENTRY_SECTORS {
         return Err(bad(format!("its entries are at sector {}, outside of the disk", header.partition_entry_lba)));
     }
-    let entries = header.read_partitions(&mut disk, SECTOR).map_err(|e| bad(e.to_string()))?;
+    let mut bytes = vec![0; (ENTRY_SECTORS * SECTOR) as usize];
+    disk.read_at(&mut bytes, header.partition_entry_lba * SECTOR).map_err(Error::io("read the partition table"))?;
+    let entries = entries(&bytes).map_err(|e| bad(e.to_string()))?;
+    if header.generate_partition_entry_array_crc32(&entries) != header.partition_entry_array_crc32 {
+        return Err(bad("the checksum of its entries is wrong".to_owned()));
+    }
     let mut partitions = Vec::new();
     for (number, entry) in (1..).zip(entries).filter(|(_, e)| e.is_used()) {
         let (first, last) = (entry.starting_lba, entry.ending_lba);
@@ -118,7 +136,29 @@ fn read_copy(mut disk: &File, copy: &'static str, lba: u64, sectors: u64) -> Res
         let (a, b) = (pair[0].partition.number, pair[1].partition.number);
         return Err(bad(format!("partitions {a} and {b} overlap")));
     }
-    Ok(Table { guid: Guid::from_disk(header.disk_guid), partitions })
+    let table = Table { guid: Guid::from_disk(header.disk_guid), partitions };
+    Ok(Copy { table, header, raw, entries: bytes })
+}
+
+/// Reads and checks a header by itself, and returns its sector too.
+fn read_header(disk: &impl Blocks, copy: &'static str, lba: u64, sectors: u64) -> Result<(GPTHeader, Vec<u8>), Error> {
+    let bad = |problem: String| Error::Table { copy, problem };
+    if sectors < 2 + 2 * 33 {
+        return Err(bad(format!("a disk of {sectors} sectors has no room for one")));
+    }
+    let mut raw = vec![0; SECTOR as usize];
+    disk.read_at(&mut raw, lba * SECTOR).map_err(Error::io("read the partition table"))?;
+    let header = GPTHeader::read_from(&mut Cursor::new(&raw)).map_err(|e| bad(e.to_string()))?;
+    if header.primary_lba != lba {
+        return Err(bad(format!("its header says that it is at sector {}, not {lba}", header.primary_lba)));
+    }
+    Ok((header, raw))
+}
+
+fn entries(bytes: &[u8]) -> gptman::Result<Vec<GPTPartitionEntry>> {
+    // gptman reads as many bytes as its own struct has, which is more, and ignores the rest
+    let read = |entry: &[u8]| GPTPartitionEntry::read_from(&mut entry.chain(io::repeat(0)));
+    bytes.chunks_exact(128).map(read).collect()
 }
 
 #[cfg(test)]

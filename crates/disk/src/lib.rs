@@ -10,17 +10,24 @@
 //! [`Layout`] says what is wanted, [`Plan`] where it goes; only [`Plan::write`] touches a disk. [`gpt::read`] reads both
 //! copies of a table back, for `verify` and for the device.
 //!
-//! Deliberately absent: hybrid MBRs and BIOS boot, sectors other than 512 bytes, FAT12, reading or changing an existing FAT
-//! volume, and file systems for P3, which the device makes itself.
+//! A device changes what it has with [`fat::Edit`] and [`gpt::set_guid`], so that a power cut at any moment leaves the old
+//! state or the new one; both work on anything that is [`Blocks`]. [`power`] makes every state that a cut can leave, to prove
+//! that and the same of their users.
+//!
+//! Deliberately absent: hybrid MBRs and BIOS boot, sectors other than 512 bytes, FAT12, moving or resizing partitions, moving
+//! files between folders, and file systems for P3, which the device makes itself.
 
+mod blocks;
 mod error;
 pub mod fat;
 pub mod gpt;
 mod guid;
 mod layout;
+pub mod power;
 pub mod qcow2;
 mod sparse;
 
+pub use blocks::{Blocks, Window};
 pub use error::Error;
 pub use guid::{Guid, ParseGuidError, PartitionType};
 pub use layout::{ALIGN, Layout, Partition, Placed, Plan};

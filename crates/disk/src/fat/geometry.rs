@@ -16,15 +16,22 @@ pub(super) struct Geometry {
     pub(super) sectors: u32,
     pub(super) cluster_sectors: u32,
     pub(super) reserved: u32,
+    /// FATs, the second being a copy of the first.
+    pub(super) copies: u32,
     pub(super) fat_sectors: u32,
     /// Sectors of FAT16's root folder; none with FAT32.
     pub(super) root_sectors: u32,
     pub(super) clusters: u32,
+    /// The first cluster of FAT32's root folder; 0 with FAT16.
+    pub(super) root_cluster: u32,
+    /// The sector of FAT32's FSInfo.
+    pub(super) info: Option<u32>,
 }
 
 const MIB: u64 = 1 << 20;
 const MIN: u64 = 4 * MIB;
 const FAT32_FROM: u64 = 64 * MIB;
+const COPIES: u32 = 2;
 
 impl Geometry {
     /// The geometry for a volume whose root folder has so many 32-byte slots. The kind of FAT follows from the number of
@@ -54,7 +61,7 @@ impl Geometry {
         let per_sector = (SECTOR / width.entry_len() as u64) as u32;
         let mut fat_sectors = 1;
         let clusters = loop {
-            let data = sectors - reserved - root_sectors - 2 * fat_sectors;
+            let data = sectors - reserved - root_sectors - COPIES * fat_sectors;
             let clusters = data / cluster_sectors;
             let needed = (clusters + 2).div_ceil(per_sector);
             if needed <= fat_sectors {
@@ -68,7 +75,22 @@ impl Geometry {
                 fat_sectors = needed;
             }
         };
-        Ok(Self { width, sectors, cluster_sectors, reserved, fat_sectors, root_sectors, clusters })
+        let (root_cluster, info) = match width {
+            Width::Fat16 => (0, None),
+            Width::Fat32 => (2, Some(1)),
+        };
+        Ok(Self {
+            width,
+            sectors,
+            cluster_sectors,
+            reserved,
+            copies: COPIES,
+            fat_sectors,
+            root_sectors,
+            clusters,
+            root_cluster,
+            info,
+        })
     }
 
     pub(super) fn cluster_len(&self) -> u64 {
@@ -76,13 +98,13 @@ impl Geometry {
     }
 
     /// Where the FATs lie, in bytes.
-    pub(super) fn fats(&self) -> [u64; 2] {
-        [self.reserved, self.reserved + self.fat_sectors].map(|s| u64::from(s) * SECTOR)
+    pub(super) fn fats(&self) -> impl Iterator<Item = u64> {
+        (0..self.copies).map(|n| u64::from(self.reserved + n * self.fat_sectors) * SECTOR)
     }
 
     /// Where FAT16's root folder lies, in bytes.
     pub(super) fn root(&self) -> u64 {
-        u64::from(self.reserved + 2 * self.fat_sectors) * SECTOR
+        u64::from(self.reserved + self.copies * self.fat_sectors) * SECTOR
     }
 
     /// Where a cluster lies, in bytes; the first is number 2.

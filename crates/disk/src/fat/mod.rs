@@ -1,20 +1,29 @@
-//! FAT volumes written once from a [`tree::Tree`] (Microsoft, *FAT32 File System Specification* 1.03; ECMA-107).
+//! FAT volumes (Microsoft, *FAT32 File System Specification* 1.03; ECMA-107): written once from a [`tree::Tree`] by
+//! [`write()`], changed on a device by [`Edit`], which power cuts do not harm.
 //!
 //! ```text
 //! boot sector, FSInfo, copies │ FAT │ FAT copy │ (FAT16: root folder) │ folders │ files, each in one piece
 //! └────────── reserved ───────┘                                        cluster 2 …            free: a hole
 //! ```
-//! Every file is one run of clusters, so both FATs are plain sequences and a file's bytes are copied in one go. Free space
+//! As written here, every file is one run of clusters, so both FATs are plain sequences and a file's bytes are copied in one go. Free space
 //! is never written: 2 GiB with 60 MB in it take 60 MB and the time to copy them. Volumes from 64 MiB on are FAT32,
 //! smaller ones, from 4 MiB on, FAT16. Names are VFAT names; a name that is not in capitals and 8.3 has both forms.
 //!
 //! Owners, modes and xattrs have no place here and are dropped; symlinks, devices and pipes are errors; a hard link becomes
 //! a second copy. Every time is the one clock of the build.
 
+mod boot;
+mod edit;
+mod folder;
 mod geometry;
+mod look;
 mod name;
+mod reclaim;
+mod table;
 mod write;
 
+pub use edit::Edit;
+pub use look::Item;
 pub use write::write;
 
 use crate::Error;

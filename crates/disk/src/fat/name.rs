@@ -9,7 +9,34 @@ pub(super) struct Name {
     long: Vec<u16>,
 }
 
+/// UTF-16 units in a slot of a long form.
 const LONG_UNITS: usize = 13;
+
+/// Where the units lie in a slot.
+fn places() -> impl Iterator<Item = usize> {
+    (1..11).step_by(2).chain((14..26).step_by(2)).chain((28..32).step_by(2))
+}
+
+/// The sum of a short form by which slots of the long form say whose they are.
+pub(super) fn sum(short: &[u8]) -> u8 {
+    short.iter().fold(0u8, |sum, b| sum.rotate_right(1).wrapping_add(*b))
+}
+
+/// The units of a slot of a long form, those behind the end included.
+pub(super) fn units(slot: &[u8]) -> impl Iterator<Item = u16> {
+    places().map(|at| u16::from_le_bytes([slot[at], slot[at + 1]]))
+}
+
+/// The name that a short form stands for. Byte 12 of the entry says which halves are in small letters; that is of Windows
+/// NT and known to EDK II and Linux.
+pub(super) fn of_short(short: &[u8], case: u8) -> String {
+    let half = |part: &[u8], lower: bool| -> String {
+        let part = String::from_utf8_lossy(part.trim_ascii_end()).into_owned();
+        if lower { part.to_ascii_lowercase() } else { part }
+    };
+    let (base, extension) = (half(&short[..8], case & 0x08 != 0), half(&short[8..11], case & 0x10 != 0));
+    if extension.is_empty() { base } else { format!("{base}.{extension}") }
+}
 
 impl Name {
     /// 32-byte slots that the name takes, its entry included.
@@ -19,7 +46,7 @@ impl Name {
 
     /// The slots of the long form, the last part first, as they lie in front of the entry.
     pub(super) fn long_slots(&self) -> Vec<u8> {
-        let sum = self.short.iter().fold(0u8, |sum, b| sum.rotate_right(1).wrapping_add(*b));
+        let sum = sum(&self.short);
         let mut out = Vec::new();
         for (n, part) in self.long.chunks(LONG_UNITS).enumerate().rev() {
             // a part that is not full ends in a zero, then ones
@@ -33,8 +60,7 @@ impl Name {
             slot[0] = (n + 1) as u8 | if last { 0x40 } else { 0 };
             slot[11] = 0x0f;
             slot[13] = sum;
-            let places = (1..11).step_by(2).chain((14..26).step_by(2)).chain((28..32).step_by(2));
-            for (at, unit) in places.zip(units) {
+            for (at, unit) in places().zip(units) {
                 slot[at..at + 2].copy_from_slice(&unit.to_le_bytes());
             }
             out.extend_from_slice(&slot);
@@ -69,8 +95,25 @@ pub(super) fn of_folder(names: &[&str]) -> Result<Vec<Name>, (usize, String)> {
     named.collect()
 }
 
+/// Both forms for one more name in a folder, whose short forms are known. That no long form there is equal is the caller's
+/// to see to.
+///
+/// # Errors
+/// Why the name cannot be.
+pub(super) fn beside(name: &str, taken: &BTreeSet<[u8; 11]>) -> Result<Name, String> {
+    check(name)?;
+    let free = |short: &[u8; 11]| !taken.contains(short);
+    if let Some(short) = exact(name).filter(free) {
+        return Ok(Name { short, long: Vec::new() });
+    }
+    let short = exact(&name.to_ascii_uppercase()).into_iter().chain(numbered(name)).find(free);
+    let short = short.ok_or("too many names like it in one folder")?;
+    Ok(Name { short, long: name.encode_utf16().collect() })
+}
+
 fn check(name: &str) -> Result<(), &'static str> {
     match name {
+        "" => Err("is empty"),
         _ if name.encode_utf16().count() > 255 => Err("longer than 255 characters"),
         _ if name.contains(|c: char| c.is_control() || "\"*/:<>?\\|".contains(c)) => Err("has a character not allowed"),
         _ if name.ends_with(['.', ' ']) => Err("ends in a dot or space"),
@@ -136,6 +179,27 @@ mod tests {
         let many: Vec<String> = (0..20).map(|n| format!("a long name {n}")).collect();
         let named = shorts(&many.iter().map(String::as_str).collect::<Vec<_>>());
         assert_eq!((named[0].as_str(), named[19].as_str()), ("ALONGN~1   2", "ALONG~20   3"));
+    }
+
+    #[test]
+    fn a_name_beside_others_takes_a_short_form_that_is_free() {
+        let taken: BTreeSet<_> = of_folder(&["evek-0.1.0+3.efi", "LOADER"]).unwrap().iter().map(|n| n.short).collect();
+        let short = |name: &str| {
+            let name = beside(name, &taken).unwrap();
+            String::from_utf8(name.short.to_vec()).unwrap() + &name.slots().to_string()
+        };
+        assert_eq!(short("evek-0.1.0.efi"), "EVEK-0~2EFI3");
+        assert_eq!(short("loader"), "LOADER~1   2");
+        assert_eq!(short("LOADER"), "LOADER~1   2");
+        assert_eq!(short("BOOTX64.EFI"), "BOOTX64 EFI1");
+        assert!(beside("", &taken).is_err() && beside("..", &taken).is_err());
+    }
+
+    #[test]
+    fn a_short_form_stands_for_a_name() {
+        assert_eq!(of_short(b"BOOTX64 EFI", 0), "BOOTX64.EFI");
+        assert_eq!(of_short(b"BOOTX64 EFI", 0x18), "bootx64.efi");
+        assert_eq!(of_short(b"LOADER     ", 0x10), "LOADER");
     }
 
     #[test]

@@ -10,10 +10,10 @@ use std::{collections::BTreeMap, fs::File, io, os::unix::fs::FileExt as _};
 use tree::{Content, Kind, Tree, TreePath};
 use types::EPOCH;
 
-const SLOT: usize = 32;
-const FOLDER: u8 = 0x10;
-const ARCHIVE: u8 = 0x20;
-const LABEL: u8 = 0x08;
+pub(super) const SLOT: usize = 32;
+pub(super) const FOLDER: u8 = 0x10;
+pub(super) const ARCHIVE: u8 = 0x20;
+pub(super) const LABEL: u8 = 0x08;
 
 /// A folder or file with its place.
 struct Node<'a> {
@@ -198,7 +198,7 @@ fn write_fats(out: &File, nodes: &[Node<'_>], g: &Geometry) -> io::Result<()> {
     }
     let len = g.width.entry_len();
     let bytes: Vec<u8> = entries.iter().flat_map(|e| e.to_le_bytes().into_iter().take(len)).collect();
-    g.fats().into_iter().try_for_each(|at| out.write_all_at(&bytes, at))
+    g.fats().try_for_each(|at| out.write_all_at(&bytes, at))
 }
 
 fn write_folder(out: &File, nodes: &[Node<'_>], at: usize, g: &Geometry, label: &[u8; 11]) -> io::Result<()> {
@@ -222,7 +222,7 @@ fn write_folder(out: &File, nodes: &[Node<'_>], at: usize, g: &Geometry, label: 
     out.write_all_at(&bytes, place)
 }
 
-fn slot(name: &[u8; 11], attributes: u8, first: u32, size: u32) -> [u8; SLOT] {
+pub(super) fn slot(name: &[u8; 11], attributes: u8, first: u32, size: u32) -> [u8; SLOT] {
     let mut slot = [0; SLOT];
     slot[..11].copy_from_slice(name);
     slot[11] = attributes;

@@ -2,7 +2,10 @@
 use super::*;
 use crate::Layout;
 use proptest::prelude::*;
-use std::{io::Read as _, os::unix::fs::FileExt as _};
+use std::{
+    io::{Seek as _, SeekFrom},
+    os::unix::fs::FileExt as _,
+};
 use types::Digest;
 
 fn partition(number: u32, label: &str, kind: PartitionType, size: Bytes) -> Partition {
