@@ -3,7 +3,7 @@
 use crate::builder::{checkout, image, raw, variable};
 use std::{env, path::PathBuf, time::Duration};
 use types::{Arch, Bytes, Flavour};
-use vm::{Accel, Change, Firmware, Guest, Machine, Network, QEMU_VARIABLE, Tools, probe};
+use vm::{Accel, Change, Firmware, Guest, Machine, Network, QEMU_VARIABLE, State, Tools, probe};
 
 /// How to boot.
 #[derive(Debug)]
@@ -26,10 +26,22 @@ pub struct Boot {
     pub with_ssh: bool,
     /// The firmware.
     pub firmware: Firmware,
-    /// Whether there is a TPM, new from the factory.
+    /// Whether there is a TPM.
     pub tpm: bool,
     /// What is otherwise on the disk than in the image.
     pub changes: Vec<Change>,
+    /// A raw disk instead of the image's.
+    pub disk: Option<PathBuf>,
+    /// What the machine has been through before.
+    pub state: State,
+    /// Whether the disk stays when the machine has ended.
+    pub keeps: bool,
+    /// Whether what the guest writes to its disk is noted.
+    pub records: bool,
+    /// Whether a reset starts the guest anew.
+    pub reboots: bool,
+    /// Whether there is a watchdog.
+    pub watchdog: bool,
     /// Further arguments for QEMU.
     pub extra: Vec<String>,
 }
@@ -50,6 +62,12 @@ impl Boot {
             firmware: Firmware::Open,
             tpm: false,
             changes: Vec::new(),
+            disk: None,
+            state: State::Fresh,
+            keeps: false,
+            records: false,
+            reboots: false,
+            watchdog: false,
             extra: Vec::new(),
         }
     }
@@ -90,15 +108,19 @@ pub fn boot(options: Boot) -> Booting {
         arch: options.arch,
         firmware: options.firmware,
         tpm: options.tpm,
+        watchdog: options.watchdog,
         boots: options.flavour.into(),
         cpus: 2,
         memory: options.memory,
-        disk: raw(&options.image),
+        disk: options.disk.unwrap_or_else(|| raw(&options.image)),
+        state: options.state,
+        keeps: options.keeps,
+        records: options.records,
         disk_size: Some(Bytes::gib(32)),
         network: options.network,
         config: options.config,
         changes: options.changes,
-        reboots: false,
+        reboots: options.reboots,
         dir: folder.join(options.name),
         replay: format!("cargo xtask run --hv {} --arch {}", options.flavour, options.arch),
         extra: options.extra,

@@ -104,11 +104,11 @@ fn probe_now(tools: &Tools, arch: Arch) -> Result<Verdict, Error> {
 /// Boots the firmware with nothing else. `None` when it ran to its end; otherwise QEMU's first words about it, if any.
 fn boots(tools: &Tools, arch: Arch, accel: Accel) -> Result<Option<String>, Error> {
     let dir = tempfile::tempdir().map_err(Error::io("make a folder in", &std::env::temp_dir()))?;
-    let code = Firmware::Open.prepare(arch, tools, &dir.path().join(VARIABLES))?;
+    Firmware::Open.prepare(arch, tools, &dir.path().join(VARIABLES))?;
     let mut args = ["-nodefaults", "-no-user-config", "-display", "none", "-m", "256M"].map(str::to_owned).to_vec();
     args.extend(model(arch, Boots::Kernel, accel));
     let folder = Uses::machine(dir.path());
-    args.extend(flash(Path::new(code), &folder.view().join(VARIABLES)));
+    args.extend(flash(Path::new(Firmware::Open.code(arch)), &folder.view().join(VARIABLES)));
     args.extend(["-nic", "none", "-serial", "stdio"].map(str::to_owned));
     let call = Call::new(program(arch), args).uses(Uses::kvm()).uses(folder);
     let mut qemu = tools.spawn(&call, heard())?;

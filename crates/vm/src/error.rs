@@ -45,6 +45,24 @@ pub enum Error {
         /// What is wrong with it.
         reason: String,
     },
+    /// What an earlier machine was to leave is not there.
+    #[error("no machine can go on from {}: {reason}", path.display())]
+    Left {
+        /// What was looked for.
+        path: PathBuf,
+        /// Why it is not there, or is no use.
+        reason: String,
+    },
+    /// A record of writes that QEMU does not write so.
+    #[error("{} is no record of what a guest has written: at byte {at}, {reason}; record it anew", path.display())]
+    Writes {
+        /// The record.
+        path: PathBuf,
+        /// Where in it.
+        at: u64,
+        /// What is wrong there.
+        reason: String,
+    },
     /// Files that do not make a CONFIG partition.
     #[error("cannot make the CONFIG partition: {problem}")]
     Config {

@@ -37,16 +37,20 @@ impl Firmware {
         }
     }
 
-    /// Writes a machine's own variables; gives the code, as QEMU sees the path.
-    pub(crate) fn prepare(&self, arch: Arch, tools: &Tools, variables: &Path) -> Result<&'static str, Error> {
-        let (code, template) = self.files(arch);
+    /// The code, as QEMU sees the path.
+    pub(crate) fn code(&self, arch: Arch) -> &'static str {
+        self.files(arch).0
+    }
+
+    /// Writes a new machine's own variables.
+    pub(crate) fn prepare(&self, arch: Arch, tools: &Tools, variables: &Path) -> Result<(), Error> {
+        let template = self.files(arch).1;
         let from = match self {
             Self::SecureBoot { variables: Some(path) } => path.clone(),
             _ => tools.file(template),
         };
         let bytes = fs::read(&from).map_err(Error::io("read firmware variables", &from))?;
-        fs::write(variables, bytes).map_err(Error::io("write", variables))?;
-        Ok(code)
+        fs::write(variables, bytes).map_err(Error::io("write", variables))
     }
 
     /// What it needs of the machine. On x86, who writes variables is told by system management mode.

@@ -6,7 +6,8 @@
 //!   probe ──► Accel ─┴─► Guest ── serial console ──► serial.log, lines ──┐
 //!                          │  ─── QMP ─────────────► events ─────────────┼─► wait_for(Until, limit)
 //!                          │  ─── org.evek.ssh ────► ssh(command) ───────┘        │
-//!                          └─ stop · cut_power · drop                             └─► BootFailure: class, last lines, replay
+//!                          ├─ drop                                                └─► BootFailure: class, last lines, replay
+//!                          └─ stop · cut_power ──► Left: disk, writes ──► the next Machine, by its State
 //! ```
 //! Invariants: the image is never written to; waiting is for events, never for a clock; QEMU ends with its [`Guest`].
 //!
@@ -19,6 +20,7 @@ mod error;
 mod failure;
 mod firmware;
 mod guest;
+mod left;
 mod machine;
 mod ports;
 mod prepare;
@@ -26,6 +28,7 @@ mod qmp;
 mod ssh;
 mod tools;
 mod tpm;
+pub mod writes;
 
 pub use accel::{Accel, Verdict, probe};
 pub use console::OnLine;
@@ -33,7 +36,8 @@ pub use error::Error;
 pub use failure::{BootFailure, Failure, SHOWN_LINES, classify};
 pub use firmware::Firmware;
 pub use guest::{Guest, Terminal, Until};
-pub use machine::{Boots, Change, Forward, Machine, Network, SSH_PORT_NAME};
+pub use left::Left;
+pub use machine::{Boots, Change, Forward, Machine, Network, SSH_PORT_NAME, State};
 pub use ports::free_port;
 pub use qmp::Event;
 pub use ssh::Output;

@@ -119,7 +119,7 @@ fn serve(stream: UnixStream, connected: &Sender<UnixStream>, replies: &Sender<Re
                     return;
                 }
             }
-            Ok(Message::Event(event)) => watch.change(|seen| seen.events.push(event)),
+            Ok(Message::Event(event)) => watch.change(|seen| seen.event(event)),
             Ok(Message::Reply(_)) if !negotiated => {
                 negotiated = true;
                 let Ok(writer) = writer.try_clone() else { return };

@@ -7,7 +7,7 @@
 
 use crate::{
     Error,
-    console::Watch,
+    console::{RESET, Seen, Watch},
     prepare::{Prepared, SSH_SOCKET},
     tools::{Call, Ended, Running, Tools, Uses},
 };
@@ -112,6 +112,8 @@ impl Route {
 pub(crate) struct Ssh {
     route: Route,
     master: Running,
+    /// How often the guest had restarted.
+    restarts: usize,
 }
 
 /// Time for one try: two key exchanges' worth on a slow emulated processor.
@@ -127,27 +129,33 @@ impl Ssh {
         route: &Route,
         watch: &Watch,
         deadline: Instant,
-        give_up: impl Fn(&crate::console::Seen) -> bool,
+        give_up: impl Fn(&Seen) -> bool,
     ) -> Result<Option<Self>, Error> {
-        let mut tried = 0;
+        let mut tried = Openings::default();
         loop {
             // A port that is open has been opened at least once; later openings are new servers worth a new try.
-            let limit = if tried == 0 { deadline } else { deadline.min(Instant::now() + NEXT_TRY) };
+            let limit = if tried.count == 0 { deadline } else { deadline.min(Instant::now() + NEXT_TRY) };
             let opened = watch.until(limit, |seen| {
-                let opened = port_openings(seen);
-                (opened > tried || give_up(seen)).then_some(opened)
+                let opened = Openings::of(seen);
+                (opened > tried && opened.count > 0 || give_up(seen)).then_some(opened)
             });
             if give_up(&watch.look()) || Instant::now() >= deadline {
                 return Ok(None);
             }
-            tried = opened.unwrap_or(tried).max(1);
-            if let Some(ssh) = Self::try_once(tools, route, deadline.min(Instant::now() + ONE_TRY))? {
+            let now = Openings::of(&watch.look());
+            tried = opened.unwrap_or(tried);
+            if tried.restarts < now.restarts {
+                tried = Openings { count: 0, ..now };
+                continue;
+            }
+            let deadline = deadline.min(Instant::now() + ONE_TRY);
+            if let Some(ssh) = Self::try_once(tools, route, tried.restarts, deadline)? {
                 return Ok(Some(ssh));
             }
         }
     }
 
-    fn try_once(tools: &Tools, route: &Route, deadline: Instant) -> Result<Option<Self>, Error> {
+    fn try_once(tools: &Tools, route: &Route, restarts: usize, deadline: Instant) -> Result<Option<Self>, Error> {
         let _ = fs::remove_file(route.control());
         let log = route.dir.join("ssh.log");
         let errors = File::options().create(true).append(true).open(&log).map_err(Error::io("open", &log))?;
@@ -164,14 +172,24 @@ impl Ssh {
                 let _ = said.send(line);
             });
         }
-        let mut ssh = Self { route: route.clone(), master };
+        let mut ssh = Self { route: route.clone(), master, restarts };
         let line = word.recv_timeout(deadline.saturating_duration_since(Instant::now()));
         Ok((line.is_ok_and(|l| l.trim() == "connected") && ssh.alive()).then_some(ssh))
     }
 
-    /// The connection still stands.
-    pub(crate) fn alive(&mut self) -> bool {
+    /// The connection still stands, to a guest that has restarted so often. QEMU keeps the one to the guest before a restart.
+    pub(crate) fn reaches(&mut self, restarts: usize) -> bool {
+        self.restarts == restarts && self.alive()
+    }
+
+    fn alive(&mut self) -> bool {
         self.master.alive()
+    }
+
+    /// Starts a command in the guest, of whose end nothing will be known.
+    pub(crate) fn start(&self, tools: &Tools, command: &str) -> Result<Running, Error> {
+        let silent = Io { stdin: Stdio::null(), stdout: Stdio::null(), stderr: Stdio::null() };
+        tools.spawn(&self.route.call(&["-T", "evek", command]), silent)
     }
 
     /// Runs a command by the guest's shell.
@@ -181,14 +199,54 @@ impl Ssh {
     }
 }
 
-/// How often the guest has opened the port.
-fn port_openings(seen: &crate::console::Seen) -> usize {
-    let open = |e: &&crate::qmp::Event| e.name == "VSERPORT_CHANGE" && e.data["id"] == "ssh" && e.data["open"] == true;
-    seen.events.iter().filter(open).count()
+/// How often the guest has opened the port since its last restart. A later guest's opening is greater than all of the
+/// earlier one's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+struct Openings {
+    restarts: usize,
+    count: usize,
+}
+
+impl Openings {
+    fn of(seen: &Seen) -> Self {
+        let mut found = Self::default();
+        for event in &seen.events {
+            if event.name == RESET {
+                found = Self { restarts: found.restarts + 1, count: 0 };
+            } else if event.name == "VSERPORT_CHANGE" && event.data["id"] == "ssh" && event.data["open"] == true {
+                found.count += 1;
+            }
+        }
+        found
+    }
 }
 
 /// The last words of the SSH client, for an error.
 pub(crate) fn last_words(dir: &Path) -> Option<String> {
     let text = fs::read_to_string(dir.join("ssh.log")).ok()?;
     text.lines().rev().find(|l| !l.trim().is_empty()).map(str::to_owned)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Event;
+    use serde_json::json;
+
+    #[test]
+    fn an_opening_before_a_restart_does_not_count_after_it() {
+        let mut seen = Seen::default();
+        let opened = |open| Event { name: "VSERPORT_CHANGE".into(), data: json!({"id": "ssh", "open": open}) };
+        let reset = Event { name: RESET.into(), data: json!({"guest": true}) };
+        let mut last = Openings::default();
+        for (event, expected) in
+            [(opened(true), (0, 1)), (opened(false), (0, 1)), (opened(true), (0, 2)), (reset, (1, 0))]
+        {
+            seen.event(event);
+            let now = Openings::of(&seen);
+            assert_eq!((now.restarts, now.count), expected);
+            assert!(now >= last);
+            last = now;
+        }
+    }
 }

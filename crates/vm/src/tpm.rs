@@ -14,11 +14,30 @@ const STATE: &str = "tpm";
 /// It starts in milliseconds.
 const START: Duration = Duration::from_secs(30);
 
-/// Starts a TPM as new from the factory; QEMU may connect to it when this is done.
+/// Removes a TPM's state: the next one is new from the factory.
+pub(crate) fn forget(dir: &Path) -> Result<(), Error> {
+    let state = dir.join(STATE);
+    match fs::remove_dir_all(&state) {
+        Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(Error::io("remove", &state)(e)),
+        _ => Ok(()),
+    }
+}
+
+/// Copies the state of the TPM of another machine.
+pub(crate) fn copy(from: &Path, dir: &Path) -> Result<(), Error> {
+    let (from, state) = (from.join(STATE), dir.join(STATE));
+    fs::create_dir(&state).map_err(Error::io("make folder", &state))?;
+    for file in fs::read_dir(&from).map_err(Error::io("take over", &from))? {
+        let file = file.map_err(Error::io("take over", &from))?;
+        fs::copy(file.path(), state.join(file.file_name())).map_err(Error::io("take over", &file.path()))?;
+    }
+    Ok(())
+}
+
+/// Starts a TPM with the state that is in its folder, or as new from the factory; QEMU may connect to it when this is done.
 pub(crate) fn start(tools: &Tools, dir: &Path, sockets: &Path) -> Result<Running, Error> {
     let state = dir.join(STATE);
-    let _ = fs::remove_dir_all(&state);
-    fs::create_dir(&state).map_err(Error::io("make folder", &state))?;
+    fs::create_dir_all(&state).map_err(Error::io("make folder", &state))?;
     let io = |e: rustix::io::Errno| Error::io("watch", sockets)(e.into());
     let watch = inotify::init(CreateFlags::CLOEXEC).map_err(io)?;
     inotify::add_watch(&watch, sockets, WatchFlags::CREATE).map_err(io)?;

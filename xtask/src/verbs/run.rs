@@ -8,7 +8,7 @@ use crate::{
     session::Session,
 };
 use types::Bytes;
-use vm::{Firmware, Forward, Machine, Network, Terminal};
+use vm::{Firmware, Forward, Machine, Network, State, Terminal};
 
 /// Builds the image where needed and boots it.
 pub(crate) fn run(common: &Common, args: &Run) -> Result<(), Failure> {
@@ -30,10 +30,14 @@ pub(crate) fn run(common: &Common, args: &Run) -> Result<(), Failure> {
         arch,
         firmware: if args.secure_boot { Firmware::SecureBoot { variables: None } } else { Firmware::Open },
         tpm: args.tpm,
+        watchdog: false,
         boots: hv.into(),
         cpus: args.cpus,
         memory: args.memory,
         disk: published.raw(),
+        state: State::Fresh,
+        keeps: false,
+        records: false,
         disk_size: Some(Bytes::gib(40)),
         network,
         config,

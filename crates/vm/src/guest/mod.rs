@@ -1,10 +1,13 @@
 //! A running machine.
 
+mod terminal;
+mod wait;
+
 use crate::{
-    Error, Machine, Network,
+    Error, Left, Machine, Network,
     accel::Accel,
     console::{OnLine, Seen, Watch},
-    failure::{BootFailure, Failure, SHOWN_LINES, classify, first_stage_error},
+    failure::{BootFailure, Failure, SHOWN_LINES, classify},
     machine::{Console, command_line, program, shell_line},
     prepare::{OVERLAY, Prepared, QMP_SOCKET, SERIAL_LOG, prepare},
     qmp::{Event, Qmp},
@@ -19,17 +22,9 @@ use std::{
     thread,
     time::{Duration, Instant},
 };
-
-/// What to wait for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Until<'a> {
-    /// A line of the serial console, or an unfinished one, contains this text; lines from before the call count.
-    Serial(&'a str),
-    /// Commands can be run over SSH.
-    Ssh,
-    /// QEMU has reported an event of this name.
-    Event(&'a str),
-}
+pub use terminal::Terminal;
+pub use wait::Until;
+use wait::{STOPPED, doom};
 
 /// A running machine. Dropping it kills its QEMU, and only that. The thread that starts it must live as long as it.
 #[derive(Debug)]
@@ -81,36 +76,30 @@ impl Guest {
     ///
     /// # Errors
     /// [`Error::Boot`] when the time is over, and at once when it can no longer happen: the kernel panicked, the first
-    /// stage gave up or QEMU ended.
+    /// stage gave up or QEMU ended. A panic ends no wait for a machine that [reboots](Machine::reboots).
     pub fn wait_for(&mut self, until: Until<'_>, limit: Duration) -> Result<(), Error> {
         let deadline = Instant::now() + limit;
-        let found = match until {
-            Until::Serial(text) => self.watch.until(deadline, |s| answer(s, s.find(text, 0).is_some())),
-            Until::Event(name) => self.watch.until(deadline, |s| answer(s, s.events.iter().any(|e| e.name == name))),
-            Until::Ssh => return self.connect(deadline, limit),
-        };
-        match found {
+        if until == Until::Ssh {
+            return self.connect(deadline, limit);
+        }
+        let reboots = self.machine.reboots;
+        match self.watch.until(deadline, |seen| until.answer(seen, reboots)) {
             Some(true) => Ok(()),
-            _ => {
-                let what = match until {
-                    Until::Serial(text) => format!("the serial console to say `{text}`"),
-                    Until::Event(name) => format!("QEMU's event {name}"),
-                    Until::Ssh => "SSH".to_owned(),
-                };
-                Err(self.failure(&what, limit))
-            }
+            _ => Err(self.failure(&until.to_string(), limit)),
         }
     }
 
     /// Runs a command by root's shell in the guest; one minute is enough for it and, before the first one, for SSH. When no
-    /// answer comes it is run once more over a new connection, so it must be one that can be run twice.
+    /// answer comes it is run once more over a new connection, so it must be one that can be run twice; but not in a guest
+    /// that has restarted meanwhile. For one that restarts the guest there is [`restart`](Self::restart).
     ///
     /// # Errors
     /// [`Error::CommandTimeout`]; [`Error::Boot`] when there is no SSH. That the command fails is no error here.
     pub fn ssh(&mut self, command: &str) -> Result<Output, Error> {
         let limit = Duration::from_secs(60);
+        let restarts = self.restarts();
         match self.ssh_within(command, &[], limit) {
-            Err(Error::CommandTimeout { .. }) => {
+            Err(Error::CommandTimeout { .. }) if self.restarts() == restarts => {
                 self.ssh = None;
                 self.ssh_within(command, &[], 2 * limit)
             }
@@ -143,6 +132,36 @@ impl Guest {
         Err(Error::Command { command: command.to_owned(), status: output.status, said })
     }
 
+    /// Runs a command that restarts the guest, and waits until it has; what the command says is lost. The machine must be one
+    /// that [reboots](Machine::reboots).
+    ///
+    /// # Errors
+    /// [`Error::Boot`] when the guest has not restarted within `limit`, or there is no SSH.
+    pub fn restart(&mut self, command: &str, limit: Duration) -> Result<(), Error> {
+        let deadline = Instant::now() + limit;
+        self.connect(deadline, limit)?;
+        let next = self.restarts() + 1;
+        let running = self.ssh.as_ref().map(|ssh| ssh.start(&self.tools, command)).transpose()?;
+        let restarted = self.wait_for(Until::Restarts(next), deadline.saturating_duration_since(Instant::now()));
+        drop(running);
+        // The client of the guest before would answer the new one's server.
+        self.ssh = None;
+        restarted
+    }
+
+    /// How often the machine was reset since it was switched on: by the guest, the firmware, a panic or the watchdog. Only of
+    /// a machine that [reboots](Machine::reboots).
+    #[must_use]
+    pub fn restarts(&self) -> usize {
+        self.watch.look().restarts()
+    }
+
+    /// Lines of the serial console between a restart and the next; those before the first one for 0.
+    #[must_use]
+    pub fn serial_lines_of(&self, restart: usize) -> Vec<String> {
+        self.watch.look().lines_of(restart).to_vec()
+    }
+
     /// Lines of the serial console so far.
     #[must_use]
     pub fn serial_lines(&self) -> Vec<String> {
@@ -159,14 +178,15 @@ impl Guest {
     ///
     /// # Errors
     /// [`Error::Boot`] when it has not done so within `limit`; QEMU is gone then all the same.
-    pub fn stop(mut self, limit: Duration) -> Result<(), Error> {
+    pub fn stop(mut self, limit: Duration) -> Result<Left, Error> {
         self.ssh = None;
         let deadline = Instant::now() + limit;
         self.qmp.execute("system_powerdown")?;
         let off = self
             .watch
             .until(deadline, |seen| (seen.closed || seen.events.iter().any(|e| e.name == "SHUTDOWN")).then_some(()));
-        let result = off.ok_or_else(|| self.failure("the guest to switch itself off", limit));
+        let left = self.left();
+        let result = off.map(|()| left).ok_or_else(|| self.failure("the guest to switch itself off", limit));
         // After a shutdown QEMU ends by itself; otherwise it is told to, and if it hears nothing it is killed by `drop`.
         let grace = Duration::from_secs(10);
         if result.is_err() && self.qmp.execute("quit").is_err() {
@@ -176,9 +196,25 @@ impl Guest {
         result
     }
 
-    /// Ends QEMU as a power cut ends a device: at once, with whatever was on its disk.
-    pub fn cut_power(self) {
-        drop(self);
+    /// Ends QEMU as a power cut ends a device: at once, with whatever was on its disk. Where writes are noted, those under way
+    /// are done and noted first, and QEMU notes a last flush which the guest has not asked for.
+    pub fn cut_power(mut self) -> Left {
+        if self.machine.records {
+            // A QEMU that does not answer is gone, or as good as that; its record is read as far as it goes.
+            let _ = self.qmp.execute("stop");
+        }
+        self.left()
+    }
+
+    /// What it will have left once it has ended.
+    fn left(&self) -> Left {
+        Left {
+            tools: self.tools.clone(),
+            dir: self.prepared.dir.clone(),
+            image: self.prepared.disk.clone(),
+            keeps: self.machine.keeps,
+            records: self.machine.records,
+        }
     }
 
     /// The folder with the logs, the overlay and `qemu.txt`.
@@ -189,12 +225,14 @@ impl Guest {
 
     /// Has SSH ready.
     fn connect(&mut self, deadline: Instant, limit: Duration) -> Result<(), Error> {
-        if self.ssh.as_mut().is_some_and(Ssh::alive) {
+        let resets = self.watch.look().resets();
+        if self.ssh.as_mut().is_some_and(|ssh| ssh.reaches(resets)) {
             return Ok(());
         }
         self.ssh = None;
         if let Some(route) = Route::of(&self.prepared) {
-            self.ssh = Ssh::connect(&self.tools, &route, &self.watch, deadline, |s| doom(s).is_some())?;
+            let doomed = |seen: &Seen| doom(seen, self.machine.reboots).is_some();
+            self.ssh = Ssh::connect(&self.tools, &route, &self.watch, deadline, doomed)?;
         }
         if self.ssh.is_some() { Ok(()) } else { Err(self.failure("SSH", limit)) }
     }
@@ -211,8 +249,8 @@ impl Guest {
             }
         }
         let seen = self.watch.look();
-        let doomed = doom(&seen);
-        let mut class = classify(&seen.lines);
+        let doomed = doom(&seen, self.machine.reboots);
+        let mut class = classify(seen.now());
         let how = match (self.ended, doomed) {
             _ if unstarted.is_some() => {
                 class = Failure::Qemu;
@@ -238,8 +276,8 @@ impl Guest {
         }
         let shown = seen.lines.len().saturating_sub(SHOWN_LINES);
         let mut last_lines = seen.lines[shown..].to_vec();
-        if !seen.partial.is_empty() {
-            last_lines.push(seen.partial.clone());
+        if !seen.partial().is_empty() {
+            last_lines.push(seen.partial().to_owned());
         }
         BootFailure {
             class,
@@ -258,43 +296,9 @@ impl Drop for Guest {
     fn drop(&mut self) {
         self.ssh = None;
         // The overlay is of no use without the machine, and large; the logs stay.
-        if !thread::panicking() {
+        if !self.machine.keeps && !thread::panicking() {
             let _ = fs::remove_file(self.prepared.dir.join(OVERLAY));
         }
-    }
-}
-
-/// `Some(true)` when what was waited for is there, `Some(false)` when it never will be.
-fn answer(seen: &Seen, found: bool) -> Option<bool> {
-    if found { Some(true) } else { doom(seen).map(|_| false) }
-}
-
-/// We never pause a machine; QEMU does when its processor cannot go on.
-const STOPPED: &str = "QEMU stopped the machine";
-
-/// Why nothing more is to be expected of this guest.
-fn doom(seen: &Seen) -> Option<&'static str> {
-    if seen.events.iter().any(|e| e.name == "GUEST_PANICKED") || seen.find("Kernel panic - not syncing", 0).is_some() {
-        return Some("its kernel panicked");
-    }
-    if seen.lines.iter().any(|l| first_stage_error(l)) {
-        return Some("the first stage gave up");
-    }
-    // EDK II falls back to its shell when no boot option starts.
-    if seen.find("UEFI Interactive Shell", 0).is_some() {
-        return Some("the firmware found nothing to boot");
-    }
-    if seen.find("You are in emergency mode", 0).is_some() {
-        return Some("systemd gave up and offers its emergency shell");
-    }
-    if seen.events.iter().any(|e| e.name == "STOP") {
-        return Some(STOPPED);
-    }
-    let shutdown = seen.events.iter().rev().find(|e| e.name == "SHUTDOWN");
-    match shutdown {
-        Some(e) if e.data["reason"] == "guest-reset" => Some("the guest reset itself"),
-        Some(_) => Some("the guest switched itself off"),
-        None => seen.closed.then_some("QEMU ended"),
     }
 }
 
@@ -329,73 +333,4 @@ fn qemu_call(machine: &Machine, prepared: &Prepared, args: Vec<String>) -> Call 
         .uses(Uses::sockets(prepared.sockets.path()))
         .uses(Uses::kvm())
         .with_network(matches!(machine.network, Network::User { .. }))
-}
-
-/// A machine whose serial console is the user's terminal.
-#[derive(Debug)]
-pub struct Terminal {
-    call: Call,
-    tools: Tools,
-    hint: String,
-    prepared: Prepared,
-}
-
-impl Terminal {
-    /// Makes everything ready.
-    ///
-    /// # Errors
-    /// As [`Guest::start`].
-    pub fn prepare(machine: &Machine, tools: &Tools, accel: Accel) -> Result<Self, Error> {
-        let prepared = prepare(machine, tools, true)?;
-        write_commands(machine, accel, &prepared)?;
-        let args = command_line(machine, accel, &prepared.files, Console::Terminal);
-        let call = qemu_call(machine, &prepared, args).on_terminal();
-        let hint = hint(machine, &prepared);
-        Ok(Self { call, tools: tools.clone(), hint, prepared })
-    }
-
-    /// How to reach the guest and how to leave the console; for the user to read before the console takes the screen.
-    #[must_use]
-    pub fn hint(&self) -> &str {
-        &self.hint
-    }
-
-    /// Runs the machine until it ends.
-    ///
-    /// # Errors
-    /// When QEMU does not start.
-    pub fn run(self) -> Result<Exit, Error> {
-        let mut qemu = self.tools.spawn(&self.call, Io::inherit())?;
-        let exit = qemu.wait()?;
-        let _ = fs::remove_file(self.prepared.dir.join(OVERLAY));
-        Ok(exit)
-    }
-}
-
-fn hint(machine: &Machine, prepared: &Prepared) -> String {
-    let mut lines = Vec::new();
-    let forward = match &machine.network {
-        Network::User { forwards } => forwards.iter().find(|f| f.guest == 22),
-        _ => None,
-    };
-    if let (Some(f), Some(key)) = (forward, &prepared.key) {
-        let args = [
-            "-i",
-            &key.private.display().to_string(),
-            "-p",
-            &f.host.to_string(),
-            "-o",
-            "StrictHostKeyChecking=no",
-            "-o",
-            "UserKnownHostsFile=/dev/null",
-            "root@127.0.0.1",
-        ]
-        .map(str::to_owned);
-        lines.push(format!("shell, by the network: {}", shell_line("ssh", &args)));
-    }
-    if let Some(route) = Route::of(prepared) {
-        lines.push(format!("shell, without network: {}", route.shell_line()));
-    }
-    lines.push("to leave: Ctrl-A X ends the machine, Ctrl-A C is QEMU's monitor".to_owned());
-    lines.join("\n")
 }

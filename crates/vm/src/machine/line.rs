@@ -1,113 +1,9 @@
-//! The machine as wished for, and QEMU's command line for it.
+//! QEMU's command line for a machine.
 
-use crate::{
-    accel::Accel,
-    firmware::{Firmware, flash},
-    tpm,
-};
+use super::{Boots, Machine, Network, SSH_PORT_NAME};
+use crate::{accel::Accel, firmware::flash, tpm};
 use std::path::{Path, PathBuf};
-use types::{Arch, Bytes, Flavour};
-
-/// Name of the virtio-serial port on which the guest runs `sshd -i`.
-pub const SSH_PORT_NAME: &str = "org.evek.ssh";
-
-/// A virtual machine that boots a disk image without changing it.
-#[derive(Debug, Clone)]
-pub struct Machine {
-    /// What the image is for.
-    pub arch: Arch,
-    /// The firmware.
-    pub firmware: Firmware,
-    /// Whether it has a TPM 2.0, new from the factory.
-    pub tpm: bool,
-    /// What the firmware starts.
-    pub boots: Boots,
-    /// Processors.
-    pub cpus: u32,
-    /// Memory.
-    pub memory: Bytes,
-    /// The raw disk image. It is opened read-only; the guest writes to an overlay.
-    pub disk: PathBuf,
-    /// Size of the disk that the guest sees; the image's own where absent. Smaller than the image is an error.
-    pub disk_size: Option<Bytes>,
-    /// Network cards.
-    pub network: Network,
-    /// Files of the CONFIG partition: path below `/config` and content. Where there are none and no SSH key is given
-    /// either, the image's own CONFIG partition stays.
-    pub config: Vec<(String, Vec<u8>)>,
-    /// What is otherwise on the disk than in the image.
-    pub changes: Vec<Change>,
-    /// Whether a reset starts the guest anew; otherwise it ends QEMU, which is what a test wants to know.
-    pub reboots: bool,
-    /// Folder for the overlay, the logs and `qemu.txt`; made where it is missing, and it outlives the machine.
-    pub dir: PathBuf,
-    /// The command that a user types to see the same again; shown with failures.
-    pub replay: String,
-    /// Further arguments for QEMU.
-    pub extra: Vec<String>,
-}
-
-/// A change of what is on the disk, for the guest only.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Change {
-    /// A partition starts with the bytes of a file.
-    Content {
-        /// The partition's label.
-        label: String,
-        /// The file.
-        file: PathBuf,
-    },
-    /// All bits of one byte of a partition are turned round.
-    Damage {
-        /// The partition's label.
-        label: String,
-        /// Where the byte is in the partition.
-        at: Bytes,
-    },
-}
-
-/// What the firmware starts, which decides what the machine must have.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Boots {
-    /// A kernel.
-    #[default]
-    Kernel,
-    /// Xen, which needs a processor that can run guests.
-    Xen,
-}
-
-impl From<Flavour> for Boots {
-    fn from(flavour: Flavour) -> Self {
-        match flavour {
-            Flavour::Kvm | Flavour::Kubevirt => Self::Kernel,
-            Flavour::Xen => Self::Xen,
-        }
-    }
-}
-
-/// What network cards the guest has.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub enum Network {
-    /// No card at all.
-    #[default]
-    None,
-    /// A card with DHCP, from which nothing outside the machine can be reached.
-    Isolated,
-    /// A card behind QEMU's address translation: the guest reaches what the host reaches.
-    User {
-        /// TCP ports of the host's loopback that lead into the guest.
-        forwards: Vec<Forward>,
-    },
-}
-
-/// A TCP port of the host's loopback that leads into the guest.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Forward {
-    /// Port on the host, on 127.0.0.1; see [`free_port`](crate::free_port).
-    pub host: u16,
-    /// Port in the guest.
-    pub guest: u16,
-}
+use types::Arch;
 
 /// QEMU's program for an architecture.
 pub(crate) fn program(arch: Arch) -> String {
@@ -123,6 +19,8 @@ pub(crate) struct Files {
     pub(crate) variables: PathBuf,
     /// The qcow2 overlay over the image.
     pub(crate) overlay: PathBuf,
+    /// What the guest writes to its disk, noted.
+    pub(crate) writes: PathBuf,
     /// Socket on which we listen for QEMU's control connection.
     pub(crate) qmp: PathBuf,
     /// Socket on which QEMU listens for the SSH client.
@@ -177,9 +75,7 @@ pub(crate) fn command_line(machine: &Machine, accel: Accel, files: &Files, conso
     args.pair("-m", format!("{}M", machine.memory.0 >> 20));
     args.0.extend(machine.firmware.hardware(machine.arch));
     args.0.extend(flash(&files.firmware, &files.variables));
-    // The overlay is thrown away with the machine: nothing is gained by flushing it to the host's disk.
-    let overlay = escape(&files.overlay);
-    args.pair("-drive", format!("if=none,id=disk,format=qcow2,cache=unsafe,discard=unmap,file={overlay}"));
+    disk(&mut args, machine, files);
     args.add("-device virtio-blk-pci,drive=disk,bootindex=1 -device virtio-rng-pci");
     match console {
         Console::Driver => {
@@ -204,11 +100,31 @@ pub(crate) fn command_line(machine: &Machine, accel: Accel, files: &Files, conso
         args.0.extend(tpm::hardware(machine.arch, &escape(&files.tpm)));
     }
     network(&mut args, &machine.network);
-    if !machine.reboots {
-        args.add("-action reboot=shutdown");
+    if machine.watchdog {
+        args.add("-device i6300esb -action watchdog=reset");
     }
+    // A kernel that has panicked restarts the machine by itself, as its command line says.
+    args.add(if machine.reboots { "-action panic=none" } else { "-action reboot=shutdown" });
     args.0.extend(machine.extra.iter().cloned());
     args.0
+}
+
+/// The block device `disk`.
+fn disk(args: &mut Args, machine: &Machine, files: &Files) {
+    // The overlay outlives neither the host nor a test: nothing is gained by flushing it to the host's disk.
+    let overlay = escape(&files.overlay);
+    if !machine.records {
+        args.pair("-drive", format!("if=none,id=disk,format=qcow2,cache=unsafe,discard=unmap,file={overlay}"));
+        return;
+    }
+    // Only what is below the filter ignores flushes; the filter itself must see them, and discards too.
+    let log =
+        format!("log-sector-size=512,log.driver=file,log.cache.no-flush=on,log.filename={}", escape(&files.writes));
+    let file = "file.driver=qcow2,file.discard=unmap,file.cache.no-flush=on,file.file.driver=file";
+    args.pair(
+        "-blockdev",
+        format!("driver=blklogwrites,node-name=disk,discard=unmap,{log},{file},file.file.filename={overlay}"),
+    );
 }
 
 fn network(args: &mut Args, network: &Network) {
@@ -262,32 +178,15 @@ pub(crate) fn shell_line(program: &str, args: &[String]) -> String {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
-
-    fn machine() -> Machine {
-        Machine {
-            arch: Arch::Amd64,
-            firmware: Firmware::Open,
-            tpm: false,
-            boots: Boots::Kernel,
-            cpus: 2,
-            memory: Bytes::gib(4),
-            disk: "live.raw".into(),
-            disk_size: None,
-            network: Network::None,
-            config: Vec::new(),
-            changes: Vec::new(),
-            reboots: false,
-            dir: "vm".into(),
-            replay: String::new(),
-            extra: vec!["-snapshot".into()],
-        }
-    }
+    use crate::{Forward, machine::example as machine};
+    use types::Flavour;
 
     fn files() -> Files {
         Files {
             firmware: "/fw/CODE.fd".into(),
             variables: "vm/vars.fd".into(),
             overlay: "a,b/overlay.qcow2".into(),
+            writes: "a,b/writes.log".into(),
             qmp: "/s/qmp".into(),
             ssh: "/s/ssh".into(),
             tpm: "/s/tpm".into(),
@@ -329,7 +228,31 @@ mod tests {
         let mut m = machine();
         m.reboots = true;
         let line = line(&m, Accel::Tcg, Console::Terminal);
-        assert!(line.contains("mux=on") && !line.contains("qmp") && !line.contains("-action"), "{line}");
+        assert!(line.contains("mux=on") && !line.contains("qmp") && line.contains("-action panic=none"), "{line}");
+    }
+
+    #[test]
+    fn a_recorded_disk_sees_flushes_and_discards_and_the_host_does_not() {
+        let m = Machine { records: true, ..machine() };
+        let line = line(&m, Accel::Tcg, Console::Driver);
+        let expected = " -blockdev driver=blklogwrites,node-name=disk,discard=unmap,log-sector-size=512,\
+            log.driver=file,log.cache.no-flush=on,log.filename=a,,b/writes.log,\
+            file.driver=qcow2,file.discard=unmap,file.cache.no-flush=on,file.file.driver=file,\
+            file.file.filename=a,,b/overlay.qcow2 -device virtio-blk-pci,drive=disk,bootindex=1 ";
+        assert!(line.contains(expected) && !line.contains("id=disk"), "{line}");
+    }
+
+    #[test]
+    fn a_reset_ends_qemu_unless_the_machine_reboots() {
+        let actions = |reboots, watchdog| {
+            let m = Machine { reboots, watchdog, extra: Vec::new(), ..machine() };
+            let line = line(&m, Accel::Tcg, Console::Driver);
+            line.split_once("-nic none ").unwrap().1.to_owned()
+        };
+        assert_eq!(actions(false, false), "-action reboot=shutdown");
+        assert_eq!(actions(true, false), "-action panic=none");
+        assert_eq!(actions(true, true), "-device i6300esb -action watchdog=reset -action panic=none");
+        assert_eq!(actions(false, true), "-device i6300esb -action watchdog=reset -action reboot=shutdown");
     }
 
     #[test]
