@@ -6,15 +6,19 @@
 //!      loader/loader.conf                                           └ cpio::write, then zstd by the caller
 //! ```
 //! [`uki`] and [`xen`] assemble PE files, [`pe`] lists their sections, [`cpio`] writes archives, [`loader`] makes the tree that
-//! becomes a FAT volume, [`measure`] what a TPM is told of an image, [`mod@arch`] tells what an EFI program is for.
+//! becomes a FAT volume, [`measure`] what a TPM is told of an image, [`mod@arch`] tells what an EFI program is for,
+//! [`describe`] what a kernel image says of itself.
 //!
 //! Deliberately absent: signatures, compression, and every other boot loader.
 
 pub mod arch;
 pub mod cpio;
+mod described;
 pub mod loader;
 pub mod measure;
 pub mod pe;
 mod sbat;
 pub mod uki;
 pub mod xen;
+
+pub use described::{Described, describe, fields};

@@ -349,5 +349,5 @@ pub fn sections(image: &[u8]) -> Result<Vec<Section<'_>>, Error> {
     sections.collect()
 }
 
-#[cfg(test)]
-pub(crate) mod example;
+#[cfg(any(test, feature = "example"))]
+pub mod example;

@@ -29,6 +29,7 @@ mod xattr;
 pub use plan::{Options, Plan};
 pub use read::{ReadError, StoredFile, extract, files};
 pub use superblock::{BadSuperblock, Superblock};
+pub use write::PlacedFile;
 
 use std::io::{self, Write};
 use tree::Tree;

@@ -67,6 +67,7 @@ impl Certificate {
         &self.x509
     }
 
+    #[cfg(feature = "keys")]
     pub(crate) const fn key(&self) -> &RsaPublicKey {
         &self.key
     }

@@ -2,7 +2,7 @@ use crate::Request;
 use std::{
     fmt::Display,
     io,
-    path::{Path, PathBuf},
+    path::PathBuf,
 };
 use types::Digest;
 
@@ -90,7 +90,8 @@ pub enum Error {
 }
 
 impl Error {
-    pub(crate) fn file(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
+    #[cfg(feature = "keys")]
+    pub(crate) fn file(action: &'static str, path: &std::path::Path) -> impl FnOnce(io::Error) -> Self {
         let path = path.to_owned();
         move |source| Self::File { action, path, source }
     }

@@ -67,6 +67,7 @@ pub struct Signature {
 }
 
 impl Signature {
+    #[cfg(feature = "keys")]
     pub(crate) fn new(wanted: &Wanted, signature: &[u8]) -> Self {
         Self {
             certificate: wanted.certificate,

@@ -19,8 +19,11 @@ mod cms;
 pub mod efi;
 mod error;
 mod exchange;
+#[cfg(feature = "keys")]
 mod generate;
+#[cfg(feature = "keys")]
 mod keys;
+#[cfg(feature = "keys")]
 mod pkcs11;
 mod role;
 pub mod variable;
@@ -28,10 +31,12 @@ pub mod variable;
 pub use certificate::Certificate;
 pub use error::Error;
 pub use exchange::{Algorithm, Request, Response, Signature, Wanted};
+#[cfg(feature = "keys")]
 pub use keys::{About, Keys, Purpose};
+#[cfg(feature = "keys")]
 pub use pkcs11::TokenAt;
 pub use role::Role;
 
-#[cfg(test)]
+#[cfg(all(test, feature = "keys"))]
 #[allow(clippy::unwrap_used)]
 mod tests;

@@ -38,6 +38,7 @@ impl Role {
     }
 
     /// What its certificate calls it.
+    #[cfg(feature = "keys")]
     pub(crate) const fn title(self) -> &'static str {
         match self {
             Self::Pk => "platform key",
@@ -49,6 +50,7 @@ impl Role {
     }
 
     /// Length of its RSA key in bits. Firmware is sure to take 2048 only (UEFI 2.10 §32.5.1).
+    #[cfg(feature = "keys")]
     pub(crate) const fn bits(self) -> usize {
         match self {
             Self::Pk | Self::Kek | Self::Db => 2048,

@@ -59,6 +59,39 @@ pub fn list(certificate: &Certificate, owner: Guid) -> Vec<u8> {
     list
 }
 
+/// The X.509 certificates in the value of a variable such as `db`: lists of signatures one behind the other (UEFI 2.10 §32.4.1).
+/// What else may be in them, such as digests of single programs, is left out.
+///
+/// # Errors
+/// [`Error::Certificate`], when a list is longer than what is there.
+pub fn certificates(mut value: &[u8]) -> Result<Vec<Certificate>, Error> {
+    let mut found = Vec::new();
+    while !value.is_empty() {
+        let number = |at: usize| value.get(at..at + 4)?.try_into().ok().map(u32::from_le_bytes).map(|n| n as usize);
+        let lengths = || Some((number(16)?, number(20)?, number(24)?));
+        let (all, header, one) = lengths().ok_or_else(|| Error::certificate("a list ends in its header"))?;
+        let signatures = 28usize.checked_add(header).and_then(|start| value.get(start..all));
+        let signatures = signatures.ok_or_else(|| Error::certificate("a list is longer than the variable"))?;
+        if value.starts_with(&X509) && one > 16 {
+            for signature in signatures.chunks_exact(one) {
+                found.push(Certificate::from_der(&signature[16..])?);
+            }
+        }
+        value = &value[all..];
+    }
+    Ok(found)
+}
+
+/// The value that a signed write, as `.auth` files have it, gives its variable. The signature is not checked.
+///
+/// # Errors
+/// [`Error::Certificate`], when it is none.
+pub fn written(write: &[u8]) -> Result<&[u8], Error> {
+    let len = write.get(16..20).and_then(|b| b.try_into().ok()).map(u32::from_le_bytes);
+    let value = len.and_then(|len| write.get(16usize.checked_add(len as usize)?..));
+    value.ok_or_else(|| Error::certificate("it is no signed write of a variable"))
+}
+
 /// A write of a variable before it is signed.
 #[derive(Debug)]
 pub struct Pending {

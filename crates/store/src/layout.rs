@@ -1,11 +1,14 @@
 use crate::{
     CONFIG, EROFS_LAYER, Error, INDEX, ImageConfig, ImageName, MANIFEST, NAME_ANNOTATION, ROLE_ANNOTATION, Role,
     SERVICE_ANNOTATION, ServiceSpec,
-    document::{Descriptor, Index, LayoutVersion, Manifest},
+    document::{Descriptor, Index, Manifest},
 };
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
 use types::{Bytes, Digest};
+
+/// The bytes of `/oci-layout`, in every store.
+pub const OCI_LAYOUT: &[u8] = br#"{"imageLayoutVersion":"1.0.0"}"#;
 
 /// An image to be put into a store.
 #[derive(Debug, Clone)]
@@ -73,7 +76,7 @@ pub fn plan(images: &[NewImage]) -> Result<Layout, Error> {
     }
     manifests.sort_by(|a, b| a.annotations.cmp(&b.annotations));
     Ok(Layout {
-        oci_layout: json("oci-layout", &LayoutVersion { image_layout_version: "1.0.0".to_owned() })?,
+        oci_layout: OCI_LAYOUT.to_vec(),
         index: json("index.json", &Index { schema_version: 2, media_type: INDEX.to_owned(), manifests })?,
         documents,
         layers,

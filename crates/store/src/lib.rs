@@ -21,7 +21,7 @@ mod unit;
 pub use document::{Descriptor, ImageConfig, RunConfig};
 pub use error::Error;
 pub use image::{Image, Layer, Store};
-pub use layout::{Layout, NewImage, plan};
+pub use layout::{Layout, NewImage, OCI_LAYOUT, plan};
 pub use name::{ImageName, ImageNameError};
 pub use service::ServiceSpec;
 pub use unit::{unit_name, unit_text};

@@ -2,7 +2,8 @@ use crate::UnknownChoice;
 use std::{fmt, str::FromStr};
 
 /// The hypervisor variant of an image; each is a file `hv/<name>.yml`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Flavour {
     /// Virtual machines by QEMU and KVM on a single node.
     Kvm,

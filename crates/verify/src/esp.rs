@@ -1,7 +1,7 @@
 //! What the firmware and the loader start.
 
 use crate::Report;
-use boot::{arch::check_arch, loader, pe};
+use boot::{arch::check_arch, describe, loader, pe};
 use sign::{Certificate, efi};
 use tree::{Kind, Tree};
 use types::{Arch, Digest};
@@ -42,7 +42,8 @@ pub(crate) fn programs(report: &mut Report, files: &Tree, db: Option<&Certificat
         let Kind::File(content) = &entry.kind else { continue };
         let root = content.read().map_err(|e| e.to_string()).and_then(|program| {
             let text = check(&program, arch, db)?;
-            let root = root(&program)?;
+            let image = describe(&program)?;
+            let root = Root { hash: image.root_hash, data_blocks: image.data_blocks };
             Ok((root, format!("{text}{}, starts the slot with root hash {}", sbat(&program)?, root.hash)))
         });
         if let Some(root) = report.note(name, root) {
@@ -77,16 +78,4 @@ fn sbat(program: &[u8]) -> Result<String, String> {
         _ => Err(format!("its SBAT has a line without a generation: `{}`", line.join(","))),
     });
     Ok(format!(", SBAT {}", components.collect::<Result<Vec<_>, _>>()?.join(", ")))
-}
-
-/// The slot that a kernel image starts, from the arguments in it.
-fn root(program: &[u8]) -> Result<Root, String> {
-    let sections = pe::sections(program).map_err(|e| e.to_string())?;
-    let text = |name: &str| sections.iter().find(|s| s.name == name).map(|s| String::from_utf8_lossy(s.data));
-    let arguments = text(".cmdline").or_else(|| text(".config")).ok_or("it has no arguments for a kernel")?;
-    let value = |name: &str| arguments.split_whitespace().find_map(|a| a.strip_prefix(name)?.strip_prefix('='));
-    let hash = value("evek.roothash").and_then(|v| v.parse().ok()).ok_or("it names no root hash")?;
-    let data_blocks =
-        value("evek.datablocks").and_then(|v| v.parse().ok()).ok_or("it does not say how long its slot is")?;
-    Ok(Root { hash, data_blocks })
 }

@@ -1,10 +1,11 @@
 //! Small EFI programs for tests.
 
 /// A section: name as the header has it, address, place in the file, bytes, characteristics.
-pub(crate) type Part<'a> = (&'a str, usize, usize, &'a [u8], u32);
+pub type Part<'a> = (&'a str, usize, usize, &'a [u8], u32);
 
 /// A program of these sections, with headers of the given length.
-pub(crate) fn of_sections(headers_len: usize, alignments: (usize, usize), sections: &[Part<'_>]) -> Vec<u8> {
+#[must_use]
+pub fn of_sections(headers_len: usize, alignments: (usize, usize), sections: &[Part<'_>]) -> Vec<u8> {
     let end = sections.iter().map(|s| s.2 + s.3.len().next_multiple_of(alignments.1)).max().unwrap_or(0);
     let mut b = vec![0; end.max(headers_len)];
     let mut put = |at: usize, bytes: &[u8]| b[at..at + bytes.len()].copy_from_slice(bytes);
@@ -35,6 +36,7 @@ pub(crate) fn of_sections(headers_len: usize, alignments: (usize, usize), sectio
 }
 
 /// The smallest EFI program with one section, `.sbat`, and headers of the given length.
-pub(crate) fn program(headers_len: usize, sbat: &str) -> Vec<u8> {
+#[must_use]
+pub fn program(headers_len: usize, sbat: &str) -> Vec<u8> {
     of_sections(headers_len, (4096, 512), &[(".sbat", 4096, headers_len, sbat.as_bytes(), 0)])
 }

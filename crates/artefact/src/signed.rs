@@ -1,0 +1,164 @@
+//! Who may say what a device is updated to: the update key, for which the owner's `db` key vouches. So the key that signs
+//! programs need not be at hand for each update, and nothing about keys is in an image.
+
+use crate::{Error, Update};
+use base64::{Engine as _, prelude::BASE64_STANDARD};
+use serde::{Deserialize, Serialize};
+use sign::{Certificate, Role, Wanted};
+use types::Digest;
+
+/// Put before what is signed, so that no signature is ever taken for one of something else.
+const VOUCHED: &[u8] = b"EVE-k update key\0";
+const UPDATE: &[u8] = b"EVE-k update\0";
+
+/// `signatures.json`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Signatures {
+    /// Version of this document's form.
+    pub format: u32,
+    /// The update key's certificate, DER in base64.
+    pub certificate: String,
+    /// The `db` key's signature over that certificate, base64.
+    pub vouched: String,
+    /// The update key's signature over `update.json`, base64.
+    pub signature: String,
+}
+
+/// The signatures that an update needs.
+#[derive(Debug)]
+pub struct Request {
+    certificate: Vec<u8>,
+    /// What is to be signed, in the order of [`Self::signed`].
+    pub wanted: [Wanted; 2],
+}
+
+impl Request {
+    /// For an update, by these certificates of an owner.
+    #[must_use]
+    pub fn new(update: &Update, db: &Certificate, key: &Certificate) -> Self {
+        let vouched = Wanted::new("key of updates", Role::Db, db, digest(VOUCHED, key.der()));
+        let signature = Wanted::new(format!("update to {}", update.image), Role::Update, key, digest(UPDATE, &update.json()));
+        Self { certificate: key.der().to_vec(), wanted: [vouched, signature] }
+    }
+
+    /// With the signatures that were wanted.
+    #[must_use]
+    pub fn signed(&self, [vouched, signature]: [&[u8]; 2]) -> Signatures {
+        let text = |bytes: &[u8]| BASE64_STANDARD.encode(bytes);
+        Signatures { format: 1, certificate: text(&self.certificate), vouched: text(vouched), signature: text(signature) }
+    }
+}
+
+fn digest(what: &[u8], bytes: &[u8]) -> Digest {
+    Digest::of(&[what, bytes].concat())
+}
+
+/// Reads `update.json` if one of those whom a device trusts vouches for who has signed it.
+///
+/// # Errors
+/// [`Error::Untrusted`] with the signature that is wrong; [`Error::Document`].
+pub fn check(update: &[u8], signatures: &[u8], trusted: &[Certificate]) -> Result<Update, Error> {
+    let bad = |problem: String| Error::Document { what: "signatures.json", problem };
+    let signatures: Signatures = serde_json::from_slice(signatures).map_err(|e| bad(e.to_string()))?;
+    if signatures.format != 1 {
+        return Err(bad(format!("its form is {}, this device knows 1", signatures.format)));
+    }
+    let bytes = |text: &str| BASE64_STANDARD.decode(text).map_err(|e| bad(e.to_string()));
+    let (vouched, signature) = (bytes(&signatures.vouched)?, bytes(&signatures.signature)?);
+    let key = Certificate::from_der(&bytes(&signatures.certificate)?)?;
+    let untrusted = |problem: String| Err(Error::Untrusted { problem });
+    let over_key = digest(VOUCHED, key.der());
+    if !trusted.iter().any(|owner| owner.has_signed(&over_key, &vouched)) {
+        let owners: Vec<_> = trusted.iter().map(Certificate::subject).collect();
+        return untrusted(format!("none of {} vouches for {}", owners.join("; "), key.subject()));
+    }
+    if !key.has_signed(&digest(UPDATE, update), &signature) {
+        return untrusted(format!("what it says was not signed by {}", key.subject()));
+    }
+    Update::read(update)
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use crate::{Blob, FORMAT, Program};
+    use sign::{Keys, Purpose};
+    use std::sync::LazyLock;
+    use types::{Arch, Bytes, Flavour};
+
+    struct Owner {
+        #[allow(dead_code)]
+        folder: tempfile::TempDir,
+        keys: Keys,
+    }
+
+    fn owner(name: &str) -> Owner {
+        let folder = tempfile::tempdir().unwrap();
+        let keys = Keys::generate(&folder.path().join("keys"), Purpose::Development, name).unwrap();
+        Owner { folder, keys }
+    }
+
+    static OURS: LazyLock<Owner> = LazyLock::new(|| owner("us"));
+
+    fn example() -> Update {
+        let blob = Blob { digest: Digest::of(b"x"), size: Bytes(1) };
+        Update {
+            format: FORMAT,
+            image: "0.2.0-kvm-amd64".into(),
+            version: "0.2.0".into(),
+            flavour: Flavour::Kvm,
+            arch: Arch::Amd64,
+            root_hash: Digest::of(b"root"),
+            data_blocks: 7,
+            kernel: Program { digest: blob.digest, size: Bytes(0), chunks: vec![] },
+            loader: blob,
+            index: blob,
+            documents: vec![blob],
+            layers: vec![],
+        }
+    }
+
+    fn signed(update: &Update, owner: &Keys) -> Vec<u8> {
+        let request = Request::new(update, owner.certificate(Role::Db), owner.certificate(Role::Update));
+        let signatures = owner.sign(&request.wanted).unwrap();
+        serde_json::to_vec(&request.signed([&signatures[0], &signatures[1]])).unwrap()
+    }
+
+    #[test]
+    fn who_the_owner_vouches_for_may_update() {
+        let (update, keys) = (example(), &OURS.keys);
+        let trusted = [keys.certificate(Role::Db).clone()];
+        assert_eq!(check(&update.json(), &signed(&update, keys), &trusted).unwrap(), update);
+    }
+
+    #[test]
+    fn others_and_other_words_are_refused() {
+        let (update, keys) = (example(), &OURS.keys);
+        let trusted = [keys.certificate(Role::Db).clone()];
+        let good = signed(&update, keys);
+        let refused = |json: &[u8], signatures: &[u8]| check(json, signatures, &trusted).unwrap_err().to_string();
+        let mut older = update.clone();
+        older.version = "0.3.0".into();
+        assert!(refused(&older.json(), &good).contains("was not signed by CN="));
+        let theirs = owner("them");
+        assert!(refused(&update.json(), &signed(&update, &theirs.keys)).contains("none of CN="));
+        // a key of theirs with our signature over another
+        let mut mixed: Signatures = serde_json::from_slice(&signed(&update, &theirs.keys)).unwrap();
+        mixed.vouched = serde_json::from_slice::<Signatures>(&good).unwrap().vouched;
+        assert!(refused(&update.json(), &serde_json::to_vec(&mixed).unwrap()).contains("none of CN="));
+        assert!(check(&update.json(), &good, &[]).is_err(), "nobody is trusted");
+        assert!(refused(b"{}", b"{}").starts_with("signatures.json: "));
+    }
+
+    #[test]
+    fn a_form_that_is_not_known_is_named() {
+        let mut update = example();
+        update.format = 2;
+        assert!(Update::read(&update.json()).unwrap_err().to_string().contains("its form is 2"));
+        let mut update = example();
+        update.kernel.size = Bytes(9);
+        assert!(Update::read(&update.json()).unwrap_err().to_string().contains("pieces"));
+    }
+}

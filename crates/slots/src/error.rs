@@ -1,0 +1,65 @@
+use crate::State;
+use types::{Bytes, Slot};
+
+/// Why slots cannot be read or changed.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Partition table or EFI system partition.
+    #[error(transparent)]
+    Disk(#[from] disk::Error),
+    /// A disk without a partition that it must have.
+    #[error("the disk has no partition {label}")]
+    NoPartition {
+        /// Its label.
+        label: &'static str,
+    },
+    /// A running system whose slot or kernel image is not on this disk.
+    #[error("no kernel image on the EFI system partition starts the slot that is running ({root_hash})")]
+    NotOurs {
+        /// What is running.
+        root_hash: types::Digest,
+    },
+    /// A slot that may not be changed.
+    #[error("{} is running and cannot be written", .0.label())]
+    Running(Slot),
+    /// A running slot that must be good first: it is what starts when the other one fails.
+    #[error("{} is running and is not known to be good yet ({state}): wait until its services are ready", slot.label())]
+    NotGood {
+        /// The slot.
+        slot: Slot,
+        /// What it is.
+        state: State,
+    },
+    /// A slot that cannot start.
+    #[error("{} is {state}: there is nothing to go back to", slot.label())]
+    Nothing {
+        /// The slot.
+        slot: Slot,
+        /// What it is.
+        state: State,
+    },
+    /// A slot that is not as the step before leaves it.
+    #[error("{} is {found}, expected {expected}", slot.label())]
+    Unexpected {
+        /// The slot.
+        slot: Slot,
+        /// What it is.
+        found: State,
+        /// What it should be.
+        expected: State,
+    },
+    /// A kernel image that is none of ours, or not for what was written.
+    #[error("the kernel image {problem}")]
+    Image {
+        /// What is wrong.
+        problem: String,
+    },
+    /// An EFI system partition without room for a second kernel image.
+    #[error("the EFI system partition has room for {free}, the kernel image takes {needed}")]
+    NoRoom {
+        /// What is free once the other slot's image is gone.
+        free: Bytes,
+        /// What is needed.
+        needed: Bytes,
+    },
+}
