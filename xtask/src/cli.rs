@@ -107,6 +107,8 @@ pub(crate) enum Verb {
         /// The folder
         dir: PathBuf,
     },
+    /// Build an image and offer it to devices as an update
+    Publish(Publish),
     /// What takes how many bytes in an image, and what its budgets leave
     Size(Size),
     /// Whether an image is whole and signed: every partition, program and block of it
@@ -158,6 +160,17 @@ pub(crate) enum Verb {
     Clean,
     /// The targets of the Makefile
     HelpMake,
+}
+
+/// What to offer as an update, and where.
+#[derive(Debug, Args)]
+pub(crate) struct Publish {
+    #[command(flatten)]
+    pub(crate) target: Target,
+    /// Where: a folder, for a web server or a USB stick, to which updates are added; a file ending in `.tar`; or
+    /// `oci://<registry>/<name>`
+    #[arg(long)]
+    pub(crate) to: String,
 }
 
 /// How to show the sizes of an image.

@@ -29,6 +29,7 @@ mod planner;
 mod programs;
 mod project;
 mod publish;
+mod publish_update;
 mod signing;
 mod size;
 mod slot;
@@ -48,6 +49,7 @@ pub use inputs::Inputs;
 pub use judge::report;
 pub use project::{Project, Target, Targets};
 pub use publish::{Artefact, Published};
+pub use publish_update::{PublishedUpdate, pack};
 pub use slot::Root;
 pub use upstream::take_over;
 pub use vendor::vendor;
@@ -86,6 +88,9 @@ pub enum Error {
         /// The set.
         set: String,
     },
+    /// Documents of an update are wrong.
+    #[error(transparent)]
+    Update(#[from] artefact::Error),
     /// No such package.
     #[error("there is no pkg/{name}/pkg.yml, which the build needs")]
     NoPackage {

@@ -116,7 +116,7 @@ impl Artefact<'_> {
         Ok(Published { folder, unchanged, image })
     }
 
-    fn judge(&self) -> Result<(), Error> {
+    pub(crate) fn judge(&self) -> Result<(), Error> {
         let over = self.sizes.over();
         if !over.is_empty() {
             return Err(Error::OverBudget(over));
@@ -125,12 +125,12 @@ impl Artefact<'_> {
         if misfits.is_empty() { Ok(()) } else { Err(Error::DoesNotFit(misfits)) }
     }
 
-    fn blob(&self, step: &StepId, output: &str) -> Result<Digest, Error> {
+    pub(crate) fn blob(&self, step: &StepId, output: &str) -> Result<Digest, Error> {
         let missing = || graph::Error::UnknownStep { id: step.clone(), wanted_by: None, like: vec![] };
         Ok(self.built.get(step, output).ok_or_else(missing)?.digest)
     }
 
-    fn root(&self) -> Result<Root, Error> {
+    pub(crate) fn root(&self) -> Result<Root, Error> {
         let root = self.cache.cas().read(&self.blob(&self.targets.slot, "root")?)?;
         serde_json::from_slice(&root)
             .map_err(|e| err("read", Path::new(self.targets.slot.as_str()))(io::Error::other(e)))

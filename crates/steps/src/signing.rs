@@ -35,7 +35,8 @@ pub(crate) fn warning(keys: &Keys) -> Option<String> {
 
 /// The parts of an image that have signatures.
 pub(crate) struct Signed {
-    loader: Vec<u8>,
+    /// systemd-boot.
+    pub(crate) loader: Vec<u8>,
     /// What systemd-boot starts, as blob.
     pub(crate) uki: Digest,
     /// Signed writes of the firmware's variables, by name.

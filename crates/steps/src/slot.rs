@@ -12,11 +12,10 @@ use std::{
     io::{self, BufWriter},
 };
 use store::{NewImage, Role, ServiceSpec};
-use tree::{Entry, Tree, TreePath};
-use types::{Arch, Bytes, Digest, EPOCH};
+use types::{Arch, Bytes, Digest};
 
 /// Raised when the same layers would give another store.
-pub(crate) const VERSION: u32 = 1;
+pub(crate) const VERSION: u32 = 2;
 
 /// An image of the store.
 #[derive(Debug, Clone, serde::Serialize, serde::Deserialize)]
@@ -45,29 +44,31 @@ pub struct Root {
     pub data_blocks: u64,
 }
 
-/// Inputs `tar/<layer>`, `erofs/<layer>`; outputs `slot`, and `root` ([`Root`] as JSON).
+/// What a device fetches of a store when it does not have it.
+#[derive(Debug, serde::Serialize, serde::Deserialize)]
+pub(crate) struct Parts {
+    pub(crate) index: String,
+    /// Manifests and configurations, JSON all of them.
+    pub(crate) documents: Vec<String>,
+    pub(crate) layers: Vec<(Digest, Bytes)>,
+}
+
+/// Inputs `tar/<layer>`, `erofs/<layer>`; outputs `slot`, `root` ([`Root`] as JSON) and `store` ([`Parts`] as JSON).
 pub(crate) fn slot(ctx: &mut Ctx<'_>) -> Result<(), StepError> {
     let params: Store = ctx.params()?;
     let images = params.images.iter().map(|image| new_image(ctx, params.arch, image)).collect::<Result<Vec<_>, _>>()?;
     let layout = store::plan(&images)?;
-    let mut tree = Tree::default();
-    for (path, bytes) in [("oci-layout", &layout.oci_layout), ("index.json", &layout.index)] {
-        tree.insert(TreePath::new(path)?, Entry::file(0o444, bytes.clone()))?;
-    }
-    for (digest, bytes) in &layout.documents {
-        tree.insert(blob_path(digest)?, Entry::file(0o444, bytes.clone()))?;
-    }
-    for (digest, size) in &layout.layers {
-        tree.insert(blob_path(digest)?, Entry::file_from(0o444, ctx.cas().path(digest), size.0))?;
-    }
+    let parts = Parts {
+        index: String::from_utf8(layout.index.clone())?,
+        documents: layout.documents.values().cloned().map(String::from_utf8).collect::<Result<_, _>>()?,
+        layers: layout.layers.iter().map(|(digest, size)| (*digest, *size)).collect(),
+    };
+    ctx.put("store", &serde_json::to_vec(&parts)?)?;
+    let contents = slots::Contents::new(&layout, |digest| ctx.cas().path(digest))?;
     let path = ctx.out_blob("slot");
     let file = File::options().read(true).write(true).create_new(true).open(&path)?;
-    // named after what it holds, as everything here
-    let mut uuid = [0; 16];
-    uuid.copy_from_slice(&Digest::of(&layout.index).as_bytes()[..16]);
-    let options = erofs::Options { uuid, epoch: EPOCH, label: "evek-store".into() };
     let mut out = BufWriter::with_capacity(1 << 20, &file);
-    erofs::write(&tree, &options, &mut out)?;
+    contents.plan()?.write(&mut out)?;
     io::Write::flush(&mut out)?;
     drop(out);
     ctx.check()?;
@@ -101,8 +102,4 @@ fn new_image(ctx: &Ctx<'_>, arch: Arch, image: &Image) -> Result<NewImage, StepE
         layers: blobs,
         service: image.service.clone(),
     })
-}
-
-fn blob_path(digest: &Digest) -> Result<TreePath, StepError> {
-    Ok(TreePath::new(&format!("blobs/sha256/{}", digest.hex()))?)
 }

@@ -2,7 +2,7 @@
 //! on the signed command line.
 //!
 //! ```text
-//!  modules ─► disk whose GPT has the slot (GUID = half the root hash) ─► dm-verity `evek-store`
+//!  modules ─► watchdog ─► disk whose GPT has the slot (GUID = half the root hash) ─► dm-verity `evek-store`
 //!     ─► /run/evek/store (EROFS) ─► its root image's layers at /run/evek/layers/<hex> (EROFS, from the files)
 //!     ─► overlay, read-only, at /sysroot ─► switch root ─► /usr/lib/systemd/systemd
 //! ```
@@ -24,6 +24,7 @@ mod modules;
 mod switch;
 mod udev;
 mod uevent;
+mod watchdog;
 
 use cmdline::Cmdline;
 use error::Error;
@@ -69,6 +70,7 @@ fn boot(debug: &mut bool) -> Result<Infallible, Error> {
 
     let events = uevent::Events::listen()?;
     modules::load(Path::new("/etc/modules-initramfs"))?;
+    watchdog::start();
     let slot = disks::wait_for_slot(&events, &cmdline.slot_guid())?;
     log::info(&format!("slot {} is {}", slot.label, slot.device.display()));
 

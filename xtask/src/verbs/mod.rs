@@ -9,6 +9,7 @@ mod image;
 mod keys;
 mod lock;
 mod look;
+mod publish;
 mod run;
 mod schema;
 mod size;
@@ -28,6 +29,7 @@ pub(crate) fn run(cli: &Cli) -> Result<(), Failure> {
     match &cli.verb {
         Verb::Image(images) => image::images(common, images),
         Verb::Oci { target, dir } => image::oci(common, target, dir),
+        Verb::Publish(args) => publish::publish(common, args),
         Verb::Size(args) => size::size(common, args),
         Verb::Verify(args) => verify::verify(common, args),
         Verb::Run(run) => run::run(common, run),

@@ -1,0 +1,175 @@
+//! Images as updates: what a device fetches to hold another one.
+
+use crate::{Artefact, Error, signing::Signed, slot};
+use serde::Serialize;
+use sign::{Keys, Role};
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+};
+use types::{Bytes, Digest};
+use artefact::{
+    Blob, FORMAT, Program, Request, Update,
+    oci::{Index, Manifest},
+};
+
+/// An update that is there.
+#[derive(Debug, Clone)]
+pub struct PublishedUpdate {
+    /// What it says of itself.
+    pub update: Update,
+    /// Digest of its manifest.
+    pub manifest: Digest,
+    /// Bytes of all its blobs.
+    pub size: Bytes,
+}
+
+impl Artefact<'_> {
+    /// Writes the image as an update into an OCI image layout, beside those that are there already. Files appear complete or not
+    /// at all; `index.json` names the update once everything else is there.
+    ///
+    /// # Errors
+    /// When the image is over a budget or does not fit where it must, signatures are to be made elsewhere, or something cannot
+    /// be written.
+    pub fn publish_update(&self, keys: &Keys, folder: &Path) -> Result<PublishedUpdate, Error> {
+        self.judge()?;
+        let cas = self.cache.cas();
+        let image = self.project.full_version(self.target);
+        let (loader, uki) =
+            (self.blob(&self.targets.loader, "loader")?, self.blob(&self.targets.uki, "uki")?);
+        let signed = Signed::new(keys, &image, cas, loader, uki)?;
+        let kernel = cas.read(&signed.uki)?;
+        let parts = cas.read(&self.blob(&self.targets.slot, "store")?)?;
+        let parts: slot::Parts = serde_json::from_slice(&parts).expect("the step wrote it from this type");
+        let root = self.root()?;
+        let blob = |bytes: &[u8]| Blob { digest: Digest::of(bytes), size: Bytes(bytes.len() as u64) };
+        let update = Update {
+            format: FORMAT,
+            image,
+            version: self.project.version.clone(),
+            flavour: self.target.flavour,
+            arch: self.target.arch,
+            root_hash: root.root_hash,
+            data_blocks: root.data_blocks,
+            kernel: Program {
+                digest: signed.uki,
+                size: Bytes(kernel.len() as u64),
+                chunks: artefact::chunk::chunks(&kernel),
+            },
+            loader: blob(&signed.loader),
+            index: blob(parts.index.as_bytes()),
+            documents: parts.documents.iter().map(|text| blob(text.as_bytes())).collect(),
+            layers: parts.layers.iter().map(|(digest, size)| Blob { digest: *digest, size: *size }).collect(),
+        };
+        let request = Request::new(&update, keys.certificate(Role::Db), keys.certificate(Role::Update));
+        let signatures = keys.sign(&request.wanted)?;
+        let signatures = json(&request.signed([&signatures[0], &signatures[1]]));
+        let manifest = Manifest::new(&update, &signatures).json();
+
+        let to = Folder::open(folder)?;
+        for bytes in [&kernel, &signed.loader, &parts.index.into_bytes(), &update.json(), &signatures, &manifest] {
+            to.put(bytes)?;
+        }
+        for text in &parts.documents {
+            to.put(text.as_bytes())?;
+        }
+        for (digest, size) in &parts.layers {
+            to.copy(&cas.path(digest), digest, *size)?;
+        }
+        to.name(&update, &manifest)?;
+        let size = Bytes(update.blobs().iter().map(|blob| blob.size.0).sum());
+        Ok(PublishedUpdate { update, manifest: Digest::of(&manifest), size })
+    }
+}
+
+fn json<T: Serialize>(value: &T) -> Vec<u8> {
+    serde_json::to_vec(value).expect("it has no maps")
+}
+
+/// An OCI image layout (OCI image-spec, image-layout.md).
+struct Folder(PathBuf);
+
+impl Folder {
+    fn open(path: &Path) -> Result<Self, Error> {
+        let blobs = path.join("blobs/sha256");
+        fs::create_dir_all(&blobs).map_err(err("make", &blobs))?;
+        let folder = Self(path.to_owned());
+        folder.replace("oci-layout", br#"{"imageLayoutVersion":"1.0.0"}"#)?;
+        Ok(folder)
+    }
+
+    fn blob(&self, digest: &Digest) -> PathBuf {
+        self.0.join("blobs/sha256").join(digest.hex())
+    }
+
+    /// A blob from memory.
+    fn put(&self, bytes: &[u8]) -> Result<(), Error> {
+        let path = self.blob(&Digest::of(bytes));
+        if fs::metadata(&path).is_ok_and(|found| found.len() == bytes.len() as u64) {
+            return Ok(());
+        }
+        appear(&path, |new| fs::write(new, bytes))
+    }
+
+    /// A blob from a file.
+    fn copy(&self, from: &Path, digest: &Digest, size: Bytes) -> Result<(), Error> {
+        let path = self.blob(digest);
+        if fs::metadata(&path).is_ok_and(|found| found.len() == size.0) {
+            return Ok(());
+        }
+        appear(&path, |new| fs::copy(from, new).map(drop))
+    }
+
+    fn replace(&self, name: &str, bytes: &[u8]) -> Result<(), Error> {
+        appear(&self.0.join(name), |new| fs::write(new, bytes))
+    }
+
+    /// Names an update in the index.
+    fn name(&self, update: &Update, manifest: &[u8]) -> Result<(), Error> {
+        let path = self.0.join("index.json");
+        let mut index = match fs::read(&path) {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => Index::default(),
+            other => Index::read(&other.map_err(err("read", &path))?)?,
+        };
+        index.add(update, manifest);
+        self.replace("index.json", &index.json())
+    }
+}
+
+/// Writes a file under another name and renames it once it is complete.
+fn appear(path: &Path, write: impl FnOnce(&Path) -> io::Result<()>) -> Result<(), Error> {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let new = path.with_file_name(format!(".{name}.tmp"));
+    write(&new).map_err(err("write", &new))?;
+    fs::rename(&new, path).map_err(err("rename into", path))
+}
+
+fn err(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Error {
+    let path = path.to_owned();
+    move |source| Error::Publish { action, path, source }
+}
+
+/// Writes a folder with updates as one tar file, which devices read as they read the folder.
+///
+/// # Errors
+/// When something cannot be read or written.
+pub fn pack(folder: &Path, to: &Path) -> Result<(), Error> {
+    appear(to, |new| {
+        let mut tar = tar::Builder::new(io::BufWriter::new(fs::File::create(new)?));
+        let mut names = vec!["oci-layout".to_owned(), "index.json".to_owned()];
+        let mut blobs: Vec<_> = fs::read_dir(folder.join("blobs/sha256"))?
+            .map(|item| Ok(format!("blobs/sha256/{}", item?.file_name().to_string_lossy())))
+            .collect::<io::Result<_>>()?;
+        blobs.sort();
+        names.extend(blobs);
+        for name in names {
+            let mut file = fs::File::open(folder.join(&name))?;
+            let mut header = tar::Header::new_ustar();
+            header.set_size(file.metadata()?.len());
+            header.set_mode(0o644);
+            header.set_mtime(types::EPOCH);
+            tar.append_data(&mut header, &name, &mut file)?;
+        }
+        tar.into_inner()?.into_inner().map_err(io::IntoInnerError::into_error)?.sync_all()
+    })
+}
