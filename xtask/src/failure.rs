@@ -85,6 +85,24 @@ impl From<fetch::IndexError> for Failure {
     }
 }
 
+impl From<registry::Error> for Failure {
+    fn from(error: registry::Error) -> Self {
+        use registry::Error;
+        let exit = match &error {
+            Error::Cancelled => {
+                return Self::new(Exit::Interrupted, "interrupted; blobs that have arrived are not sent again");
+            }
+            Error::Address { .. } | Error::Tag { .. } => Exit::Usage,
+            Error::Layout { .. } | Error::Io { .. } => Exit::Other,
+            // as with inputs: someone else, over a network, does not do what is needed
+            Error::Credentials { .. } | Error::Refused { .. } | Error::Unreachable { .. } | Error::Answer { .. } => {
+                Exit::Input
+            }
+        };
+        Self::new(exit, error)
+    }
+}
+
 impl From<graph::Error> for Failure {
     fn from(error: graph::Error) -> Self {
         use graph::{Error, FailureClass};
@@ -162,12 +180,17 @@ mod tests {
             arch: types::Arch::Amd64,
             source: debian::Unsolved::Conflict { tree: "a conflicts with b".into() },
         };
-        let cases: [(Failure, Exit); 12] = [
+        let unreachable =
+            registry::Error::Unreachable { registry: String::new(), request: String::new(), said: String::new() };
+        let cases: [(Failure, Exit); 15] = [
             (lock::Error::Absent(path()).into(), Exit::Lock),
             (unsolved.into(), Exit::Lock),
             (fetch::Error::Failed { failures: vec![wrong_bytes] }.into(), Exit::Input),
             (fetch::Error::Offline { names: vec!["bash".into()], count: 1 }.into(), Exit::Input),
             (fetch::NoMirror(debian::Archive::Main).into(), Exit::Input),
+            (registry::Error::Tag { found: "a b".into() }.into(), Exit::Usage),
+            (unreachable.into(), Exit::Input),
+            (registry::Error::Cancelled.into(), Exit::Interrupted),
             (cas::Error::Io { action: "write", path: path(), source: full() }.into(), Exit::DiskFull),
             (graph::Error::DiskFull { path: path() }.into(), Exit::DiskFull),
             (steps::Error::Publish { action: "write", path: path(), source: full() }.into(), Exit::DiskFull),

@@ -25,6 +25,7 @@ pub use archive::{ArchiveError, archive};
 pub use indexes::IndexError;
 pub use mirrors::{Mirrors, NoMirror, Source};
 pub use one::{Attempt, Failure};
+pub use transport::agent;
 
 use cas::Cas;
 use debian::Archive;

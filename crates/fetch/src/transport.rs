@@ -94,9 +94,10 @@ fn chain(error: &dyn std::error::Error) -> String {
     text
 }
 
-/// Proxies come from the environment; certificates from the host (`SSL_CERT_FILE`, `SSL_CERT_DIR`, its store), because
-/// companies inspect TLS with certificates of their own.
-fn agent() -> ureq::Agent {
+/// The builder's one way to web servers. Proxies come from the environment; certificates from the host (`SSL_CERT_FILE`,
+/// `SSL_CERT_DIR`, its store), because companies inspect TLS with certificates of their own. A status is no error.
+#[must_use]
+pub fn agent() -> ureq::Agent {
     let tls = TlsConfig::builder()
         .provider(TlsProvider::Rustls)
         .root_certs(RootCerts::PlatformVerifier)

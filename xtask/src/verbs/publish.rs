@@ -3,17 +3,22 @@
 use super::keys;
 use crate::{
     cli::{Common, Publish},
+    exit::Exit,
     failure::Failure,
     session::{Session, root},
 };
+use registry::{Address, Credentials, Progress, Registry, Tag};
 use std::path::Path;
 use steps::{Artefact, PublishedUpdate, Target, pack};
+use types::Bytes;
 
 /// Builds an image and writes it as an update; prints where.
 pub(crate) fn publish(common: &Common, args: &Publish) -> Result<(), Failure> {
     let session = Session::open(common)?;
     let to = Path::new(&args.to);
-    if to.extension().is_some_and(|e| e == "tar") {
+    if let Some(address) = Address::read(&args.to)? {
+        push(&session, args, address)?;
+    } else if to.extension().is_some_and(|e| e == "tar") {
         let folder = tempfile::tempdir_in(session.cache.cas().tmp())?;
         write(&session, args, folder.path())?;
         pack(folder.path(), to)?;
@@ -21,6 +26,40 @@ pub(crate) fn publish(common: &Common, args: &Publish) -> Result<(), Failure> {
         write(&session, args, to)?;
     }
     println!("{}", args.to);
+    Ok(())
+}
+
+/// Blobs as large as this are told one by one.
+const TOLD: Bytes = Bytes::mib(1);
+
+/// Writes the update into a folder of its own, and that into a registry. It is called what it is, and what a device of its
+/// flavour and architecture asks for unless told otherwise.
+fn push(session: &Session, args: &Publish, address: Address) -> Result<(), Failure> {
+    if session.offline {
+        return Err(Failure::new(Exit::Usage, format!("--offline forbids to push to {address}")));
+    }
+    let credentials = Credentials::discover(&address, |name| std::env::var(name).ok())?;
+    let folder = tempfile::tempdir_in(session.cache.cas().tmp())?;
+    let published = write(session, args, folder.path())?;
+    let update = &published.update;
+    let tags = [Tag::of(&update.image)?, Tag::of(&format!("{}-{}", update.flavour, update.arch))?];
+
+    let events = &session.events;
+    let mut tell = |event: Progress<'_>| match event {
+        Progress::Plan { blobs, bytes } => events.say(&format!("pushing {blobs} blobs, {bytes}, to {address}")),
+        Progress::Sending { digest, size } if size >= TOLD => {
+            events.say(&format!("sending {}, {size}", digest.short()))
+        }
+        Progress::Trouble { error, pause } => {
+            events.say(&format!("{error}\n  trying again in {:.1} s", pause.as_secs_f32()));
+        }
+        Progress::Tagged { tag } => events.say(&format!("{}:{tag} is {}", address.name(), published.manifest.short())),
+        Progress::Present { .. } | Progress::Sending { .. } | Progress::Sent { .. } => {}
+    };
+    let options = registry::Options { cancel: session.cancel.clone(), ..registry::Options::default() };
+    let registry = Registry::new(address.clone(), credentials, options);
+    let pushed = registry.push(folder.path(), &published.manifest, &tags, &mut tell)?;
+    events.say(&format!("{} sent, {} were there", pushed.sent, pushed.present));
     Ok(())
 }
 

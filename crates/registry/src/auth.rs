@@ -1,0 +1,63 @@
+//! Who we are, in the way that the registry wants to be told: a password, or a token from whom it names (distribution, "Token
+//! Authentication Specification").
+
+use crate::{
+    Registry, Seen, answer,
+    challenge::{self, Challenge},
+    client::{Content, Failed, Request},
+};
+use serde::Deserialize;
+use std::io::Read as _;
+use ureq::{
+    Body,
+    http::{Method, Response},
+};
+
+/// No token is larger.
+const LARGEST: u64 = 1 << 20;
+
+impl Registry {
+    /// The header `Authorization` that an answer with status 401 wants; `None` where we have nothing that it wants.
+    pub(crate) fn authorize(&self, answer: &Response<Body>, seen: Seen<'_>) -> Result<Option<String>, Failed> {
+        let headers = answer.headers().get_all("WWW-Authenticate").iter();
+        let all: Vec<Challenge> = headers.filter_map(|value| value.to_str().ok()).flat_map(challenge::read).collect();
+        let of = |scheme: &str| all.iter().find(|challenge| challenge.scheme == scheme);
+        if let Some((challenge, realm)) = of("bearer").and_then(|c| Some((c, c.field("realm")?))) {
+            return self.token(challenge, realm, seen).map(|token| Some(format!("Bearer {token}")));
+        }
+        Ok(of("basic").and(self.basic()))
+    }
+
+    fn basic(&self) -> Option<String> {
+        self.credentials.basic().map(|text| format!("Basic {text}"))
+    }
+
+    /// Asks for a token; by the name of nobody where no credentials are known.
+    fn token(&self, challenge: &Challenge, realm: &str, seen: Seen<'_>) -> Result<String, Failed> {
+        let ours = format!("repository:{}:", self.address.name());
+        // Asked first, a registry wants a token to pull with, and some do not say later that another is needed to push.
+        let theirs = challenge.field("scope").filter(|scope| !scope.is_empty() && !scope.starts_with(&ours));
+        let scopes = [Some(format!("{ours}pull,push")), theirs.map(str::to_owned)];
+        let service = challenge.field("service").map(|service| ("service", service.to_owned()));
+        let fields = service.into_iter().chain(scopes.into_iter().flatten().map(|scope| ("scope", scope)));
+        let url = fields.fold(realm.to_owned(), |url, (name, value)| answer::with_field(&url, name, &value));
+
+        let request = Request::new(Method::GET, url, Content::Nothing);
+        let answer = self.once(&request, self.basic().as_deref(), seen)?;
+        if !answer.status().is_success() {
+            return Err(self.refused(&request, answer).into());
+        }
+        #[derive(Deserialize)]
+        struct Token {
+            token: Option<String>,
+            access_token: Option<String>,
+        }
+        let mut json = Vec::new();
+        let read = answer.into_body().into_reader().take(LARGEST).read_to_end(&mut json);
+        read.map_err(|e| Failed::Later(self.strange(&request, e.to_string()), None))?;
+        // the text is not shown: it may have the token in it
+        let token = serde_json::from_slice(&json).ok().and_then(|Token { token, access_token }| token.or(access_token));
+        let token = token.filter(|token| !token.is_empty() && token.bytes().all(|b| b.is_ascii_graphic()));
+        token.ok_or_else(|| self.strange(&request, "there is no token in it".to_owned()).into())
+    }
+}
