@@ -27,6 +27,8 @@ pub mod oracles;
 pub mod secure_boot;
 mod services;
 pub mod system;
+pub mod updates;
+pub mod web;
 
 pub use boot::{Boot, Booting, boot};
 pub use builder::{Ran, World, checkout, described, image, variable};

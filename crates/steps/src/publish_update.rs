@@ -1,6 +1,7 @@
 //! Images as updates: what a device fetches to hold another one.
 
-use crate::{Artefact, Error, signing::Signed, slot};
+use crate::{Artefact, Error, Root, StoreParts, Target, signing::Signed};
+use cas::Cas;
 use serde::Serialize;
 use sign::{Keys, Role};
 use std::{
@@ -24,6 +25,25 @@ pub struct PublishedUpdate {
     pub size: Bytes,
 }
 
+/// What an update is made of.
+#[derive(Debug, Clone)]
+pub struct UpdateParts {
+    /// `<version>-<flavour>-<arch>`.
+    pub image: String,
+    /// `<version>`.
+    pub version: String,
+    /// What it is for.
+    pub target: Target,
+    /// The slot.
+    pub root: Root,
+    /// What the boot loader starts, signed.
+    pub kernel: Vec<u8>,
+    /// The boot loader, signed.
+    pub loader: Vec<u8>,
+    /// The store.
+    pub store: StoreParts,
+}
+
 impl Artefact<'_> {
     /// Writes the image as an update into an OCI image layout, beside those that are there already. Files appear complete or not
     /// at all; `index.json` names the update once everything else is there.
@@ -35,31 +55,47 @@ impl Artefact<'_> {
         self.judge()?;
         let cas = self.cache.cas();
         let image = self.project.full_version(self.target);
-        let (loader, uki) =
-            (self.blob(&self.targets.loader, "loader")?, self.blob(&self.targets.uki, "uki")?);
+        let (loader, uki) = (self.blob(&self.targets.loader, "loader")?, self.blob(&self.targets.uki, "uki")?);
         let signed = Signed::new(keys, &image, cas, loader, uki)?;
-        let kernel = cas.read(&signed.uki)?;
-        let parts = cas.read(&self.blob(&self.targets.slot, "store")?)?;
-        let parts: slot::Parts = serde_json::from_slice(&parts).expect("the step wrote it from this type");
-        let root = self.root()?;
-        let blob = |bytes: &[u8]| Blob { digest: Digest::of(bytes), size: Bytes(bytes.len() as u64) };
-        let update = Update {
-            format: FORMAT,
+        let store = cas.read(&self.blob(&self.targets.slot, "store")?)?;
+        let parts = UpdateParts {
             image,
             version: self.project.version.clone(),
+            target: self.target,
+            root: self.root()?,
+            kernel: cas.read(&signed.uki)?,
+            loader: signed.loader,
+            store: serde_json::from_slice(&store).expect("the step wrote it from this type"),
+        };
+        parts.write(keys, cas, folder)
+    }
+}
+
+impl UpdateParts {
+    /// Writes them as [`Artefact::publish_update`] does, with the layers from a cache.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn write(&self, keys: &Keys, cas: &Cas, folder: &Path) -> Result<PublishedUpdate, Error> {
+        let blob = |bytes: &[u8]| Blob { digest: Digest::of(bytes), size: Bytes(bytes.len() as u64) };
+        let (kernel, StoreParts { index, documents, layers }) = (blob(&self.kernel), &self.store);
+        let update = Update {
+            format: FORMAT,
+            image: self.image.clone(),
+            version: self.version.clone(),
             flavour: self.target.flavour,
             arch: self.target.arch,
-            root_hash: root.root_hash,
-            data_blocks: root.data_blocks,
+            root_hash: self.root.root_hash,
+            data_blocks: self.root.data_blocks,
             kernel: Program {
-                digest: signed.uki,
-                size: Bytes(kernel.len() as u64),
-                chunks: artefact::chunk::chunks(&kernel),
+                digest: kernel.digest,
+                size: kernel.size,
+                chunks: artefact::chunk::chunks(&self.kernel),
             },
-            loader: blob(&signed.loader),
-            index: blob(parts.index.as_bytes()),
-            documents: parts.documents.iter().map(|text| blob(text.as_bytes())).collect(),
-            layers: parts.layers.iter().map(|(digest, size)| Blob { digest: *digest, size: *size }).collect(),
+            loader: blob(&self.loader),
+            index: blob(index.as_bytes()),
+            documents: documents.iter().map(|text| blob(text.as_bytes())).collect(),
+            layers: layers.iter().map(|(digest, size)| Blob { digest: *digest, size: *size }).collect(),
         };
         let request = Request::new(&update, keys.certificate(Role::Db), keys.certificate(Role::Update));
         let signatures = keys.sign(&request.wanted)?;
@@ -67,13 +103,11 @@ impl Artefact<'_> {
         let manifest = Manifest::new(&update, &signatures).json();
 
         let to = Folder::open(folder)?;
-        for bytes in [&kernel, &signed.loader, &parts.index.into_bytes(), &update.json(), &signatures, &manifest] {
+        let programs = [self.kernel.as_slice(), &self.loader, index.as_bytes(), &update.json(), &signatures, &manifest];
+        for bytes in programs.into_iter().chain(documents.iter().map(String::as_bytes)) {
             to.put(bytes)?;
         }
-        for text in &parts.documents {
-            to.put(text.as_bytes())?;
-        }
-        for (digest, size) in &parts.layers {
+        for (digest, size) in layers {
             to.copy(&cas.path(digest), digest, *size)?;
         }
         to.name(&update, &manifest)?;

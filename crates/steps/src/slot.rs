@@ -44,21 +44,23 @@ pub struct Root {
     pub data_blocks: u64,
 }
 
-/// What a device fetches of a store when it does not have it.
-#[derive(Debug, serde::Serialize, serde::Deserialize)]
-pub(crate) struct Parts {
-    pub(crate) index: String,
+/// What a store is made of: what a device fetches of it when it does not have it.
+#[derive(Debug, Clone, serde::Serialize, serde::Deserialize)]
+pub struct StoreParts {
+    /// `index.json`.
+    pub index: String,
     /// Manifests and configurations, JSON all of them.
-    pub(crate) documents: Vec<String>,
-    pub(crate) layers: Vec<(Digest, Bytes)>,
+    pub documents: Vec<String>,
+    /// Layers, with their sizes.
+    pub layers: Vec<(Digest, Bytes)>,
 }
 
-/// Inputs `tar/<layer>`, `erofs/<layer>`; outputs `slot`, `root` ([`Root`] as JSON) and `store` ([`Parts`] as JSON).
+/// Inputs `tar/<layer>`, `erofs/<layer>`; outputs `slot`, `root` ([`Root`] as JSON) and `store` ([`StoreParts`] as JSON).
 pub(crate) fn slot(ctx: &mut Ctx<'_>) -> Result<(), StepError> {
     let params: Store = ctx.params()?;
     let images = params.images.iter().map(|image| new_image(ctx, params.arch, image)).collect::<Result<Vec<_>, _>>()?;
     let layout = store::plan(&images)?;
-    let parts = Parts {
+    let parts = StoreParts {
         index: String::from_utf8(layout.index.clone())?,
         documents: layout.documents.values().cloned().map(String::from_utf8).collect::<Result<_, _>>()?,
         layers: layout.layers.iter().map(|(digest, size)| (*digest, *size)).collect(),

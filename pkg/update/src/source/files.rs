@@ -2,7 +2,7 @@
 
 use super::Source;
 use crate::error::Error;
-use artefact::oci::Index;
+use artefact::oci::{IMAGE, Index};
 use std::{
     collections::BTreeMap,
     fs::{self, File},
@@ -25,8 +25,19 @@ pub(crate) fn blob(digest: &Digest) -> String {
 
 /// The manifest of the newest update in an index.
 pub(crate) fn newest(index: &[u8], address: &str, flavour: Flavour, arch: Arch) -> Result<Digest, Error> {
-    let none = || Error::Source { address: address.to_owned(), problem: format!("no update for {flavour} on {arch}") };
-    Ok(Index::read(index)?.newest(flavour, arch).ok_or_else(none)?.digest)
+    let index = Index::read(index)?;
+    if let Some(found) = index.newest(flavour, arch) {
+        return Ok(found.digest);
+    }
+    let others: Vec<_> = index.manifests.iter().filter_map(|m| m.annotations.get(IMAGE)).map(String::as_str).collect();
+    let problem = match others.join(", ") {
+        none if none.is_empty() => "there is no update at all".to_owned(),
+        others => format!(
+            "no update for {flavour} on {arch}, only {others}: what one flavour keeps in /persist means nothing to another, so \
+             that a device gets another flavour by being installed anew"
+        ),
+    };
+    Err(Error::Source { address: address.to_owned(), problem })
 }
 
 struct Folder(PathBuf);

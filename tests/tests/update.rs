@@ -1,0 +1,202 @@
+//! A device takes an update, tries it, keeps it or goes back; and is asked why.
+
+use artefact::{
+    Update,
+    oci::{Index, Manifest},
+};
+use boot_tests::{Boot, Checks, boot, secure_boot::secured, system, updates::Variant, web::Web};
+use serde_json::Value;
+use sign::{Keys, Purpose};
+use std::{fs, path::Path, time::Duration};
+use types::{Arch, Bytes, Digest, Flavour};
+use vm::{Guest, Network, Until};
+
+/// More than the documents of an update and the pieces of a kernel image in which a root hash differs.
+const ALLOWANCE: u64 = 1_000_000;
+
+/// A device with what it needs: firmware that checks signatures, a watchdog, and little patience with new images.
+fn device(name: &'static str) -> Boot {
+    let patience = "health: {within: 75, tries: 1}\n";
+    let options = Boot::of(name, Flavour::Kvm, Arch::Amd64);
+    secured(Boot {
+        network: Network::User { forwards: Vec::new() },
+        config: vec![("update.yml".to_owned(), patience.into())],
+        reboots: true,
+        watchdog: true,
+        ..options
+    })
+}
+
+struct Device<'a> {
+    guest: Guest,
+    checks: &'a mut Checks,
+    limit: Duration,
+}
+
+impl Device<'_> {
+    fn status(&mut self) -> Value {
+        let text = self.guest.sh("update status --json").unwrap_or_else(|e| panic!("{e}"));
+        serde_json::from_str(&text).unwrap_or_else(|e| panic!("{e}: {text}"))
+    }
+
+    /// Applies an update, which must work.
+    fn apply(&mut self, address: &str) {
+        let answer = self.guest.ssh_within(&format!("update apply {address}"), &[], self.limit);
+        let answer = answer.unwrap_or_else(|e| panic!("{e}"));
+        assert!(answer.success(), "update apply {address}: {}", answer.stderr);
+    }
+
+    /// An update that must be refused, with these words, and nothing else happens.
+    fn refuses(&mut self, what: &str, command: &str, words: &str) {
+        let before = self.status();
+        if let Some(answer) = self.checks.answer(what, self.guest.ssh_within(command, &[], self.limit)) {
+            self.checks.that(what, !answer.success(), "it was taken");
+            self.checks.that(&format!("{what}: it says why"), answer.stderr.contains(words), &answer.stderr);
+        }
+        let after = self.status();
+        let states = |status: &Value| (status["slots"][0].clone(), status["next"].clone());
+        self.checks.equal(&format!("{what}: what runs is untouched"), states(&after), states(&before));
+    }
+
+    /// Restarts, so often, and waits until it is up.
+    fn restarts(&mut self, times: usize) {
+        let before = self.guest.restarts();
+        self.guest.restart("systemctl reboot", self.limit).unwrap_or_else(|e| panic!("{e}"));
+        self.guest.wait_for(Until::Restarts(before + times), self.limit).unwrap_or_else(|e| panic!("{e}"));
+        self.up();
+    }
+
+    fn up(&mut self) {
+        self.guest.wait_for(Until::Ssh, self.limit).unwrap_or_else(|e| panic!("{e}"));
+        system::system_is_up(&mut self.guest, self.checks, Arch::Amd64, self.limit);
+    }
+
+    /// An update that is tried and fails: the device is back by itself and says why.
+    fn is_given_up(&mut self, web: &Web, name: &str, reason: &str) {
+        self.apply(&web.address(name));
+        self.restarts(2);
+        self.is(name, "0.2.0-kvm-amd64", "IMGB", "fell-back", reason);
+    }
+
+    /// What runs, in which state, and what became of the last update.
+    fn is(&mut self, what: &str, image: &str, label: &str, result: &str, reason: &str) {
+        let status = self.status();
+        let slots = status["slots"].as_array().cloned().unwrap_or_default();
+        let running = slots.iter().find(|slot| slot["running"] == true).cloned().unwrap_or_default();
+        // os-release of these updates is that of the image that they are made of
+        self.checks.equal(&format!("{what}: what runs"), running["image"].clone(), image.into());
+        self.checks.equal(&format!("{what}: its slot"), running["label"].clone(), label.into());
+        self.checks.equal(&format!("{what}: its slot's state"), running["state"].clone(), "good".into());
+        self.checks.equal(&format!("{what}: the last update"), status["last"]["result"].clone(), result.into());
+        let found = status["last"]["reason"].as_str().unwrap_or_default();
+        self.checks.that(&format!("{what}: the reason"), found.contains(reason), found);
+    }
+}
+
+fn start<'a>(name: &'static str, checks: &'a mut Checks) -> Device<'a> {
+    let booting = boot(device(name));
+    let limit = booting.limit(60);
+    let mut device = Device { guest: booting.guest, checks, limit };
+    device.up();
+    device
+}
+
+#[test]
+fn an_update_is_tried_and_kept_and_one_that_panics_is_given_up() {
+    let image = boot_tests::image(Flavour::Kvm, Arch::Amd64);
+    let folder = tempfile::tempdir().expect("a folder");
+    offer(&image, folder.path());
+    let web = Web::serve(folder.path());
+    let mut checks = Checks::default();
+    let mut device = start("update", &mut checks);
+    refuses_what_is_not_for_it(&mut device, &web);
+    goes_on_where_it_was(&mut device, &web);
+    device.restarts(1);
+    device.is("a good one", "0.2.0-kvm-amd64", "IMGB", "good", "");
+    device.is_given_up(&web, "panics", "Kernel panic - not syncing: Attempted to kill init");
+    device.guest.cut_power();
+    checks.finish();
+}
+
+/// Updates of every kind.
+fn offer(image: &Path, folder: &Path) {
+    let ours = |name: &str, variant: Variant<'_>| variant.publish_ours(image, &folder.join(name));
+    ours("good", Variant::of("0.2.0"));
+    ours("too-old", Variant::of("0.0.9"));
+    ours("truncated", Variant::of("0.2.1"));
+    let foreign = Keys::generate(&folder.join("keys"), Purpose::Production, "someone else");
+    Variant::of("0.2.0").publish(image, &foreign.expect("keys of someone else"), &folder.join("foreign"));
+    ours("panics", Variant { init: Some("/usr/bin/false"), ..Variant::of("0.3.0") });
+    ours("hangs", Variant { init: Some("/usr/bin/sleep 1h"), ..Variant::of("0.3.1") });
+    let never = vec![("\"activity\"", "\"nonsense\"")];
+    ours("never-ready", Variant { store: never, ..Variant::of("0.3.2") });
+
+    let (digest, _) = own_part(&folder.join("truncated"), image);
+    let blob = folder.join("truncated/blobs/sha256").join(digest.hex());
+    let bytes = fs::read(&blob).expect("a manifest");
+    fs::write(&blob, &bytes[..bytes.len() / 2]).expect("half of it");
+}
+
+fn refuses_what_is_not_for_it(device: &mut Device<'_>, web: &Web) {
+    let apply = |name: &str| format!("update apply {}", web.address(name));
+    device.refuses("someone else's", &apply("foreign"), "not signed by who may sign updates of this device");
+    device.refuses("one that is too old", &apply("too-old"), "nothing older than 0.1.0 may run here any more");
+    device.refuses("none at all", &apply("nothing"), "404");
+    device.refuses("a full disk", &format!("{FILL} && {}", apply("good")), "No space left");
+    device.guest.sh("umount /persist/update").expect("room again");
+    device.refuses("a truncated one", &apply("truncated"), "it ends after");
+}
+
+/// No byte is left where the device keeps what it knows of an update.
+const FILL: &str = "mount -t tmpfs -o size=4k full /persist/update && echo >/persist/update/full";
+
+fn goes_on_where_it_was(device: &mut Device<'_>, web: &Web) {
+    let before = web.sent();
+    web.fail_after(30_000);
+    device.refuses("a source that goes away", &format!("update apply {}", web.address("good")), "goes on from there");
+    web.recover();
+    device.apply(&web.address("good"));
+    let sent = web.sent() - before;
+    let status = device.status();
+    device.checks.equal("it is ready", status["last"]["result"].clone(), "ready".into());
+    device.checks.equal("it starts next", status["next"].clone(), "IMGB".into());
+    device.checks.that("what is fetched", sent <= ALLOWANCE, format!("{sent} bytes"));
+    eprintln!("fetched {sent} bytes of {}", status["last"]["reused"]);
+}
+
+/// A part of an update that the image does not have.
+fn own_part(folder: &Path, image: &Path) -> (Digest, Bytes) {
+    let read = |name: &str| fs::read(folder.join(name)).unwrap_or_else(|e| panic!("{name}: {e}"));
+    let index = Index::read(&read("index.json")).expect("an index");
+    let blob = |digest: &Digest| read(&format!("blobs/sha256/{}", digest.hex()));
+    let manifest = Manifest::read(&blob(&index.manifests[0].digest)).expect("a manifest");
+    let update = Update::read(&blob(&manifest.update().digest)).expect("an update");
+    let store = boot_tests::updates::store(image);
+    let known: Vec<_> = store.documents.iter().map(|text| Digest::of(text.as_bytes())).collect();
+    let own = update.documents.iter().find(|blob| !known.contains(&blob.digest)).expect("a document of its own");
+    (own.digest, own.size)
+}
+
+#[test]
+#[ignore = "long: make test-all"]
+fn updates_that_hang_or_are_never_ready_are_given_up_and_one_can_go_back() {
+    let image = boot_tests::image(Flavour::Kvm, Arch::Amd64);
+    let folder = tempfile::tempdir().expect("a folder");
+    offer(&image, folder.path());
+    let web = Web::serve(folder.path());
+    let mut checks = Checks::default();
+    let mut device = start("update-back", &mut checks);
+    device.apply(&web.address("good"));
+    device.restarts(1);
+    device.is("a good one", "0.2.0-kvm-amd64", "IMGB", "good", "");
+    device.guest.sh("update rollback").unwrap_or_else(|e| panic!("{e}"));
+    device.restarts(1);
+    device.is("back", "0.1.0-kvm-amd64", "IMGA", "good", "");
+    device.guest.sh("update rollback").unwrap_or_else(|e| panic!("{e}"));
+    device.restarts(1);
+    device.is("and forth", "0.2.0-kvm-amd64", "IMGB", "good", "");
+    device.is_given_up(&web, "hangs", "never came as far as /persist");
+    device.is_given_up(&web, "never-ready", "not ready within 75 s: still starting evek-time.service");
+    device.guest.cut_power();
+    checks.finish();
+}
