@@ -1,43 +1,15 @@
 //! The kernel: what it must have, and one that is built from source.
 
-use boot_tests::{Boot, Booting, Checks, Ran, boot, checkout, system, variable};
-use std::{fs, path::Path, process::Command};
+use boot_tests::{Boot, Booting, Checks, Copy, boot, system, variable};
+use std::fs;
 use types::{Arch, Flavour};
 use vm::Until;
-
-/// A checkout of its own, with changed files, and the cache that everybody shares.
-struct Copy(tempfile::TempDir);
-
-impl Copy {
-    fn new() -> Self {
-        let folder = tempfile::tempdir().expect("there is a temporary folder");
-        let list = Ran::of(Command::new("git").current_dir(checkout()).args(["ls-files"]));
-        for name in list.stdout.lines() {
-            let to = folder.path().join(name);
-            fs::create_dir_all(to.parent().unwrap_or(Path::new("/"))).expect("folders can be made");
-            fs::copy(checkout().join(name), to).expect("files can be copied");
-        }
-        Self(folder)
-    }
-
-    /// Changes a file; `from` must be in it.
-    fn change(&self, file: &str, from: &str, to: &str) {
-        let path = self.0.path().join(file);
-        let text = fs::read_to_string(&path).expect("the checkout has its definitions");
-        assert!(text.contains(from), "{file} has no {from:?}");
-        fs::write(&path, text.replacen(from, to, 1)).expect("files can be written");
-    }
-
-    fn xtask(&self, args: &[&str]) -> Ran {
-        Ran::of(Command::new(variable("EVEK_XTASK")).env("EVEK_ROOT", self.0.path()).args(args))
-    }
-}
 
 /// As `xtask` promises it.
 const STEP_FAILED: i32 = 6;
 
 fn line_of(folder: &Copy, file: &str, part: &str) -> usize {
-    let text = fs::read_to_string(folder.0.path().join(file)).expect("the checkout has its definitions");
+    let text = fs::read_to_string(folder.path().join(file)).expect("the checkout has its definitions");
     text.lines().position(|l| l.contains(part)).map_or(0, |n| n + 1)
 }
 
@@ -76,7 +48,7 @@ fn a_kernel_from_source_boots_to_the_services() {
     copy.change("kernel/kernel.yml", "\nsource: debian\n", "\nsource: build\n");
     copy.xtask(&["image", "--hv", "kvm"]).must(0, &[]);
     let arch = Arch::Amd64;
-    let current = copy.0.path().join("dist").join(arch.as_str());
+    let current = copy.path().join("dist").join(arch.as_str());
     let name = format!("{}-{}-{arch}", variable("EVEK_VERSION").display(), Flavour::Kvm);
     let booting = boot(Boot { image: current.join(name), ..Boot::of("kernel", Flavour::Kvm, arch) });
     let limit = booting.limit(60);

@@ -4,11 +4,11 @@ use artefact::{
     Update,
     oci::{Index, Manifest},
 };
-use boot_tests::{Boot, Checks, boot, secure_boot::secured, system, updates::Variant, web::Web};
+use boot_tests::{Boot, Checks, Copy, boot, secure_boot::secured, system, updates::Variant, web::Web};
 use serde_json::Value;
 use sign::{Keys, Purpose};
 use std::{fs, path::Path, time::Duration};
-use types::{Arch, Bytes, Digest, Flavour};
+use types::{Arch, Digest, Flavour};
 use vm::{Guest, Network, Until};
 
 /// More than the documents of an update and the pieces of a kernel image in which a root hash differs.
@@ -131,7 +131,7 @@ fn offer(image: &Path, folder: &Path) {
     let never = vec![("\"activity\"", "\"nonsense\"")];
     ours("never-ready", Variant { store: never, ..Variant::of("0.3.2") });
 
-    let (digest, _) = own_part(&folder.join("truncated"), image);
+    let digest = own_part(&folder.join("truncated"), image);
     let blob = folder.join("truncated/blobs/sha256").join(digest.hex());
     let bytes = fs::read(&blob).expect("a manifest");
     fs::write(&blob, &bytes[..bytes.len() / 2]).expect("half of it");
@@ -164,17 +164,39 @@ fn goes_on_where_it_was(device: &mut Device<'_>, web: &Web) {
     eprintln!("fetched {sent} bytes of {}", status["last"]["reused"]);
 }
 
-/// A part of an update that the image does not have.
-fn own_part(folder: &Path, image: &Path) -> (Digest, Bytes) {
+/// The image of another version, with another line in the configuration of a service.
+fn build_anew(folder: &Path) {
+    let copy = Copy::new();
+    let file = "pkg/time/files/etc/chrony/evek.conf";
+    let text = fs::read_to_string(copy.path().join(file)).expect("the service has its configuration");
+    copy.change(file, &text, &format!("{text}# another line\n"));
+    let to = folder.display().to_string();
+    copy.xtask_of("0.2.0", &["publish", "--hv", "kvm", "--to", &to, "--offline"]).must(0, &["0.2.0-kvm-amd64"]);
+}
+
+/// Bytes of an update's layers and documents that the image does not have.
+fn changed(folder: &Path, image: &Path) -> u64 {
+    let (update, store) = (update(folder), boot_tests::updates::store(image));
+    let documents = store.documents.iter().map(|text| Digest::of(text.as_bytes()));
+    let known: Vec<_> = documents.chain(store.layers.iter().map(|(digest, _)| *digest)).collect();
+    let parts = update.documents.iter().chain(&update.layers);
+    parts.filter(|blob| !known.contains(&blob.digest)).map(|blob| blob.size.0).sum()
+}
+
+/// A document of an update that the image does not have.
+fn own_part(folder: &Path, image: &Path) -> Digest {
+    let (update, store) = (update(folder), boot_tests::updates::store(image));
+    let known: Vec<_> = store.documents.iter().map(|text| Digest::of(text.as_bytes())).collect();
+    update.documents.iter().find(|blob| !known.contains(&blob.digest)).expect("a document of its own").digest
+}
+
+/// What is in a folder with one update.
+fn update(folder: &Path) -> Update {
     let read = |name: &str| fs::read(folder.join(name)).unwrap_or_else(|e| panic!("{name}: {e}"));
     let index = Index::read(&read("index.json")).expect("an index");
     let blob = |digest: &Digest| read(&format!("blobs/sha256/{}", digest.hex()));
     let manifest = Manifest::read(&blob(&index.manifests[0].digest)).expect("a manifest");
-    let update = Update::read(&blob(&manifest.update().digest)).expect("an update");
-    let store = boot_tests::updates::store(image);
-    let known: Vec<_> = store.documents.iter().map(|text| Digest::of(text.as_bytes())).collect();
-    let own = update.documents.iter().find(|blob| !known.contains(&blob.digest)).expect("a document of its own");
-    (own.digest, own.size)
+    Update::read(&blob(&manifest.update().digest)).expect("an update")
 }
 
 #[test]
@@ -186,9 +208,16 @@ fn updates_that_hang_or_are_never_ready_are_given_up_and_one_can_go_back() {
     let web = Web::serve(folder.path());
     let mut checks = Checks::default();
     let mut device = start("update-back", &mut checks);
-    device.apply(&web.address("good"));
+    build_anew(&folder.path().join("built"));
+    device.apply(&web.address("built"));
+    let changed = changed(&folder.path().join("built"), &image);
+    let sent = web.sent();
+    device.checks.that("what is fetched", sent <= changed + ALLOWANCE, format!("{sent} bytes, {changed} changed"));
+    eprintln!("fetched {sent} bytes; layers and documents that changed have {changed}");
     device.restarts(1);
     device.is("a good one", "0.2.0-kvm-amd64", "IMGB", "good", "");
+    let running = device.status()["running"].clone();
+    device.checks.equal("what it says of itself", running, "0.2.0-kvm-amd64".into());
     device.guest.sh("update rollback").unwrap_or_else(|e| panic!("{e}"));
     device.restarts(1);
     device.is("back", "0.1.0-kvm-amd64", "IMGA", "good", "");

@@ -168,7 +168,7 @@ pub(crate) struct Publish {
     #[command(flatten)]
     pub(crate) target: Target,
     /// Where: a folder, for a web server or a USB stick, to which updates are added; a file ending in `.tar`; or
-    /// `oci://<registry>/<name>`
+    /// `oci://<registry>/<name>`, `oci+http://…` without TLS
     #[arg(long)]
     pub(crate) to: String,
 }

@@ -13,7 +13,7 @@ pub(crate) enum Exit {
     Definition = 3,
     /// The lock is stale or damaged, or cannot be resolved.
     Lock = 4,
-    /// An input cannot be had: mirror down, wrong bytes, offline.
+    /// An input cannot be had: mirror down, wrong bytes, offline; or a registry does not take an update.
     Input = 5,
     /// A step of the build failed.
     Step = 6,

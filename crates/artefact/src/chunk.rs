@@ -60,6 +60,6 @@ mod tests {
     #[test]
     fn the_cuts_stay_where_they_are() {
         let lengths: Vec<u64> = chunks(&noise(256 << 10)).iter().map(|c| c.size.0).collect();
-        assert_eq!(lengths, [0]);
+        assert_eq!(lengths, [49058, 48133, 53985, 41413, 46140, 23415]);
     }
 }

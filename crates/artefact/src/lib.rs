@@ -9,8 +9,10 @@
 //! The blobs are an OCI image layout's (OCI image-spec, image-layout.md), in a folder, a tar file or a registry. A device fetches
 //! those that it does not have; of the kernel image, only the [chunks](chunk::chunks) that differ from its own.
 //!
-//! Deliberately absent: reading from anywhere, and writing slots.
+//! [`challenge`] is what registries ask for, of who pushes and who pulls. Deliberately absent: reading from anywhere, and writing
+//! slots.
 
+pub mod challenge;
 pub mod chunk;
 mod document;
 mod error;

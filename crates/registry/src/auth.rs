@@ -3,9 +3,9 @@
 
 use crate::{
     Registry, Seen, answer,
-    challenge::{self, Challenge},
     client::{Content, Failed, Request},
 };
+use artefact::challenge::{self, Challenge};
 use serde::Deserialize;
 use std::io::Read as _;
 use ureq::{

@@ -19,7 +19,6 @@
 mod address;
 mod answer;
 mod auth;
-mod challenge;
 mod client;
 mod credentials;
 mod error;

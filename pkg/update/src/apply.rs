@@ -13,7 +13,6 @@ use crate::{
     writer::{self, Writer},
 };
 use artefact::{Blob, Update, oci::Manifest};
-use rustix::fs::{FlockOperation, flock};
 use sign::Certificate;
 use slots::{Device, SlotStatus, compare};
 use std::{
@@ -43,7 +42,7 @@ pub(crate) fn resume(places: &Places) -> Result<(), Error> {
 /// Puts an update into the slot that is not running.
 pub(crate) fn apply(places: &Places, options: &Options) -> Result<(), Error> {
     let records = Records::open(places)?;
-    let _alone = alone(places)?;
+    let _alone = records.alone(false)?;
     let config = Config::read(places)?;
     let none = || Error::Usage { what: "no source is given, and /config/update.yml names none".to_owned() };
     let address = options.source.clone().or_else(|| config.source.clone()).ok_or_else(none)?;
@@ -119,14 +118,6 @@ pub(crate) fn apply(places: &Places, options: &Options) -> Result<(), Error> {
     }
     eprintln!("it starts with the next restart");
     Ok(())
-}
-
-/// One update at a time.
-fn alone(places: &Places) -> Result<File, Error> {
-    let path = places.state.join("lock");
-    let file = File::create(&path).map_err(Error::io("open", &path))?;
-    flock(&file, FlockOperation::NonBlockingLockExclusive).map_err(|e| Error::io("be the only one to hold", &path)(e.into()))?;
-    Ok(file)
 }
 
 /// The update that a source offers, and the digest of its document.

@@ -33,6 +33,7 @@ pub(crate) fn trial(places: &Places) -> Result<(), Error> {
     if let Some(panic) = &panic {
         eprintln!("the start before this one ended: {panic}");
     }
+    let alone = records.alone(true)?;
     let device = Device::new(machine::disk(places, true)?);
     let status = device.recover()?;
     let current = status.with_root_hash(running.root_hash);
@@ -52,6 +53,7 @@ pub(crate) fn trial(places: &Places) -> Result<(), Error> {
         reason: None,
     });
     records.set_attempts(&attempts)?;
+    drop(alone);
     let within = Config::read(places)?.health.within;
     eprintln!("{} is on trial: {within} s from the start on to be ready", running.image);
     while !Path::new(BLESSED).exists() {
@@ -150,6 +152,7 @@ pub(crate) fn bless(places: &Places) -> Result<(), Error> {
         }
     }
     let records = Records::open(places)?;
+    let _alone = records.alone(true)?;
     let running = Running::read(places)?;
     let device = Device::new(machine::disk(places, true)?);
     let news = device.bless(running.root_hash)?;
@@ -175,12 +178,14 @@ pub(crate) fn bless(places: &Places) -> Result<(), Error> {
 
 /// Lets the other slot start next.
 pub(crate) fn go_back(places: &Places, reboot: bool) -> Result<(), Error> {
+    let records = Records::open(places)?;
+    let _alone = records.alone(false)?;
     let running = Running::read(places)?;
     let device = Device::new(machine::disk(places, true)?);
     let status = device.status()?;
     let other = status.slots.iter().find(|slot| slot.root_hash() != Some(running.root_hash));
     if let Some(image) = other.and_then(|slot| slot.entries.first()).map(|entry| &entry.image)
-        && let Some(floor) = Records::at(places).floor()?
+        && let Some(floor) = records.floor()?
         && compare(&image.version, &floor.version) == Ordering::Less
     {
         let reason = format!("nothing older than {} may run here any more", floor.version);

@@ -66,6 +66,16 @@ impl Http {
         request.call().map_err(|e| Error::Gone { address: address.to_owned(), problem: e.to_string() })
     }
 
+    /// Asks with a query.
+    pub(crate) fn ask<'a>(
+        &self,
+        address: &str,
+        query: impl Iterator<Item = (&'a str, &'a str)>,
+    ) -> Result<Response<Body>, Error> {
+        let answer = self.agent.get(address).query_pairs(query).call();
+        answer.map_err(|e| Error::Gone { address: address.to_owned(), problem: e.to_string() })
+    }
+
     /// A document.
     pub(crate) fn document(address: &str, mut answer: Response<Body>) -> Result<Vec<u8>, Error> {
         let status = answer.status();

@@ -2,6 +2,7 @@
 //! update starts anew and a failure stays without its reason.
 
 use crate::{error::Error, places::Places};
+use rustix::fs::{FlockOperation, flock};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use std::{
     fs::{self, File},
@@ -90,6 +91,15 @@ impl Records {
     /// For reading only: the folder need not be there.
     pub(crate) fn at(places: &Places) -> Self {
         Self(places.state.clone())
+    }
+
+    /// What keeps others from changing slots at the same time, until it is dropped.
+    pub(crate) fn alone(&self, wait: bool) -> Result<File, Error> {
+        let path = self.0.join("lock");
+        let file = File::create(&path).map_err(Error::io("open", &path))?;
+        let how = if wait { FlockOperation::LockExclusive } else { FlockOperation::NonBlockingLockExclusive };
+        flock(&file, how).map_err(|e| Error::io("be the only one that holds", &path)(e.into()))?;
+        Ok(file)
     }
 
     pub(crate) fn progress(&self) -> Result<Option<Progress>, Error> {

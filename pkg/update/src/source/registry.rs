@@ -5,6 +5,7 @@ use crate::{
     error::Error,
     http::{Http, bytes},
 };
+use artefact::challenge;
 use std::{cell::RefCell, io::Read, ops::Range};
 use types::{Arch, Digest, Flavour};
 use ureq::{Body, http::Response};
@@ -50,13 +51,12 @@ impl Registry {
     /// A token from whom the registry names (RFC 6750 §3; distribution, "Token Authentication").
     fn token(&self, address: &str, challenge: &str) -> Result<String, Error> {
         let bad = |problem: String| Error::Source { address: address.to_owned(), problem };
-        let fields = challenge.strip_prefix("Bearer ").ok_or_else(|| bad(format!("it asks for `{challenge}`")))?;
-        let field = |name: &str| fields.split(',').find_map(|f| f.trim().strip_prefix(name)?.strip_prefix('='));
-        let plain = |name: &str| field(name).map(|value| value.trim_matches('"').to_owned());
-        let realm = plain("realm").ok_or_else(|| bad("it asks for a token and does not say of whom".to_owned()))?;
-        let query = ["service", "scope"].iter().filter_map(|name| Some(format!("{name}={}", plain(name)?)));
-        let address = format!("{realm}?{}", query.collect::<Vec<_>>().join("&"));
-        let text = Http::document(&address, self.http.get(&address, &[])?)?;
+        let wanted = challenge::read(challenge).into_iter().find(|wanted| wanted.scheme == "bearer");
+        let wanted = wanted.ok_or_else(|| bad(format!("it asks for `{challenge}`, and has nothing for everybody")))?;
+        let realm = wanted.field("realm").ok_or_else(|| bad("it does not say who gives tokens".to_owned()))?;
+        let query = ["service", "scope"].into_iter().filter_map(|name| Some((name, wanted.field(name)?)));
+        let answer = self.http.ask(realm, query)?;
+        let text = Http::document(realm, answer)?;
         let json: serde_json::Value = serde_json::from_slice(&text).map_err(|e| bad(e.to_string()))?;
         let token = json["token"].as_str().or_else(|| json["access_token"].as_str());
         token.map(str::to_owned).ok_or_else(|| bad("no token for anonymous users".to_owned()))

@@ -4,20 +4,23 @@ use std::collections::BTreeMap;
 
 /// One way to say who one is.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Challenge {
+pub struct Challenge {
     /// In lower case: `bearer`, `basic`.
-    pub(crate) scheme: String,
+    pub scheme: String,
     fields: BTreeMap<String, String>,
 }
 
 impl Challenge {
-    pub(crate) fn field(&self, name: &str) -> Option<&str> {
+    /// A field, such as `realm`.
+    #[must_use]
+    pub fn field(&self, name: &str) -> Option<&str> {
         self.fields.get(name).map(String::as_str)
     }
 }
 
 /// Reads a header; what is no challenge ends it.
-pub(crate) fn read(header: &str) -> Vec<Challenge> {
+#[must_use]
+pub fn read(header: &str) -> Vec<Challenge> {
     let (mut all, mut rest) = (Vec::<Challenge>::new(), header);
     loop {
         // `=`: the padding of a token68, which none of the schemes here has
