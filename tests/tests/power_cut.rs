@@ -190,7 +190,8 @@ fn without_flushes(update: &Update, only: &dyn Fn(usize) -> bool) {
     let options = Options { seed: 21, random_per_point: 2, only: Some(only) };
     let judged = states(&&update.base, &events, &options, |point: &Point, disk| {
         let status = Device::new(disk).status().map_err(|e| e.to_string())?;
-        let known = status.next().is_some_and(|(entry, slot)| slot.is_some() && update.images.contains(&entry.image.root_hash));
+        let known =
+            status.next().is_some_and(|(entry, slot)| slot.is_some() && update.images.contains(&entry.image.root_hash));
         if known { Ok(()) } else { Err(format!("{point}")) }
     });
     assert!(judged.is_err(), "without flushes every state is good: the judge judges nothing");

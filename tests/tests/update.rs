@@ -15,9 +15,9 @@ use vm::{Guest, Network, Until};
 const ALLOWANCE: u64 = 1_000_000;
 
 /// A device with what it needs: firmware that checks signatures, a watchdog, and little patience with new images.
-fn device(name: &'static str) -> Boot {
+fn device(name: &'static str, arch: Arch) -> Boot {
     let patience = "health: {within: 75, tries: 1}\n";
-    let options = Boot::of(name, Flavour::Kvm, Arch::Amd64);
+    let options = Boot::of(name, Flavour::Kvm, arch);
     secured(Boot {
         network: Network::User { forwards: Vec::new() },
         config: vec![("update.yml".to_owned(), patience.into())],
@@ -28,6 +28,7 @@ fn device(name: &'static str) -> Boot {
 }
 
 struct Device<'a> {
+    arch: Arch,
     guest: Guest,
     checks: &'a mut Checks,
     limit: Duration,
@@ -68,19 +69,19 @@ impl Device<'_> {
 
     fn up(&mut self) {
         self.guest.wait_for(Until::Ssh, self.limit).unwrap_or_else(|e| panic!("{e}"));
-        system::system_is_up(&mut self.guest, self.checks, Arch::Amd64, self.limit);
+        system::system_is_up(&mut self.guest, self.checks, self.arch, self.limit);
     }
 
     /// An update that is tried and fails: the device is back by itself and says why.
     fn is_given_up(&mut self, web: &Web, name: &str, reason: &str) {
         self.apply(&web.address(name));
         self.restarts(2);
-        self.is(name, "0.2.0-kvm-amd64", "IMGB", "fell-back", reason);
+        self.is(name, "0.2.0", "IMGB", "fell-back", reason);
     }
 
     /// What runs, in which state, and what became of the last update.
-    fn is(&mut self, what: &str, image: &str, label: &str, result: &str, reason: &str) {
-        let status = self.status();
+    fn is(&mut self, what: &str, version: &str, label: &str, result: &str, reason: &str) {
+        let (status, image) = (self.status(), format!("{version}-kvm-{}", self.arch));
         let slots = status["slots"].as_array().cloned().unwrap_or_default();
         let running = slots.iter().find(|slot| slot["running"] == true).cloned().unwrap_or_default();
         // os-release of these updates is that of the image that they are made of
@@ -93,26 +94,36 @@ impl Device<'_> {
     }
 }
 
-fn start<'a>(name: &'static str, checks: &'a mut Checks) -> Device<'a> {
-    let booting = boot(device(name));
+fn start<'a>(name: &'static str, arch: Arch, checks: &'a mut Checks) -> Device<'a> {
+    let booting = boot(device(name, arch));
     let limit = booting.limit(60);
-    let mut device = Device { guest: booting.guest, checks, limit };
+    let mut device = Device { arch, guest: booting.guest, checks, limit };
     device.up();
     device
 }
 
 #[test]
 fn an_update_is_tried_and_kept_and_one_that_panics_is_given_up() {
-    let image = boot_tests::image(Flavour::Kvm, Arch::Amd64);
+    is_updated("update", Arch::Amd64);
+}
+
+#[test]
+#[ignore = "long: make test-all"]
+fn an_update_for_arm64_is_tried_and_kept_and_one_that_panics_is_given_up() {
+    is_updated("update-arm64", Arch::Arm64);
+}
+
+fn is_updated(name: &'static str, arch: Arch) {
+    let image = boot_tests::image(Flavour::Kvm, arch);
     let folder = tempfile::tempdir().expect("a folder");
     offer(&image, folder.path());
     let web = Web::serve(folder.path());
     let mut checks = Checks::default();
-    let mut device = start("update", &mut checks);
+    let mut device = start(name, arch, &mut checks);
     refuses_what_is_not_for_it(&mut device, &web);
     goes_on_where_it_was(&mut device, &web);
     device.restarts(1);
-    device.is("a good one", "0.2.0-kvm-amd64", "IMGB", "good", "");
+    device.is("a good one", "0.2.0", "IMGB", "good", "");
     device.is_given_up(&web, "panics", "Kernel panic - not syncing: Attempted to kill init");
     device.guest.cut_power();
     checks.finish();
@@ -207,7 +218,7 @@ fn updates_that_hang_or_are_never_ready_are_given_up_and_one_can_go_back() {
     offer(&image, folder.path());
     let web = Web::serve(folder.path());
     let mut checks = Checks::default();
-    let mut device = start("update-back", &mut checks);
+    let mut device = start("update-back", Arch::Amd64, &mut checks);
     build_anew(&folder.path().join("built"));
     device.apply(&web.address("built"));
     let changed = changed(&folder.path().join("built"), &image);
@@ -215,15 +226,15 @@ fn updates_that_hang_or_are_never_ready_are_given_up_and_one_can_go_back() {
     device.checks.that("what is fetched", sent <= changed + ALLOWANCE, format!("{sent} bytes, {changed} changed"));
     eprintln!("fetched {sent} bytes; layers and documents that changed have {changed}");
     device.restarts(1);
-    device.is("a good one", "0.2.0-kvm-amd64", "IMGB", "good", "");
+    device.is("a good one", "0.2.0", "IMGB", "good", "");
     let running = device.status()["running"].clone();
     device.checks.equal("what it says of itself", running, "0.2.0-kvm-amd64".into());
     device.guest.sh("update rollback").unwrap_or_else(|e| panic!("{e}"));
     device.restarts(1);
-    device.is("back", "0.1.0-kvm-amd64", "IMGA", "good", "");
+    device.is("back", "0.1.0", "IMGA", "good", "");
     device.guest.sh("update rollback").unwrap_or_else(|e| panic!("{e}"));
     device.restarts(1);
-    device.is("and forth", "0.2.0-kvm-amd64", "IMGB", "good", "");
+    device.is("and forth", "0.2.0", "IMGB", "good", "");
     device.is_given_up(&web, "hangs", "never came as far as /persist");
     device.is_given_up(&web, "never-ready", "not ready within 75 s: still starting evek-time.service");
     device.guest.cut_power();

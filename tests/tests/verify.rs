@@ -2,6 +2,7 @@
 
 use boot_tests::{Checks, Ran, checkout, described, image, oracles::Oracles, secure_boot::keys, variable};
 use cas::Cas;
+use disk::{Window, fat::Edit};
 use sign::Role;
 use std::{
     fs::{self, File},
@@ -49,6 +50,14 @@ impl Copy {
         let mut byte = [0];
         file.read_exact_at(&mut byte, at).expect("a byte");
         file.write_all_at(&[!byte[0]], at).expect("a byte");
+    }
+
+    /// Changes the EFI system partition.
+    fn edit(&self, change: impl FnOnce(&mut Edit<Window<File>>)) {
+        let file = File::options().read(true).write(true).open(&self.raw).expect("the copy");
+        let esp = self.image.partitions.iter().find(|p| p.label == "EFI System").expect("the partition");
+        let window = Window::new(file, esp.start, esp.size).expect("the partition");
+        change(&mut Edit::open(window).expect("its volume"));
     }
 
     fn verify(&self) -> Ran {
@@ -101,6 +110,17 @@ fn every_damaged_part_is_found() {
         copy.turn(at);
     }
     checks.equal("put right, it is good again", copy.verify().code, 0);
+    let program = fs::read(image(Flavour::Kvm, Arch::Amd64).join(&copy.image.files["efi"])).expect("a program");
+    let unsigned = sign::efi::strip(&program).expect("the program without its signature");
+    for path in ["EFI/BOOT/shell.EFI", "efi/LINUX/addon.Efi"] {
+        copy.edit(|esp| esp.create(path, &unsigned).expect("room for a program"));
+        let ran = copy.verify();
+        checks.equal(&format!("{path}: exit code"), ran.code, 9);
+        let name = path.trim_start_matches("efi/LINUX/");
+        let said = format!("✗ {name}: the EFI program is not signed");
+        checks.that(&format!("{path}: its name"), ran.stdout.contains(&said), &ran.stdout);
+        copy.edit(|esp| esp.remove(path).expect("the program"));
+    }
     let foreign = xtask(&["verify", "--unsigned", &copy.folder.path().display().to_string()]);
     checks.that(
         "signed programs are not unsigned",

@@ -22,7 +22,9 @@ pub struct Chunk {
 /// The pieces of a file, in their order.
 #[must_use]
 pub fn chunks(file: &[u8]) -> Vec<Chunk> {
-    ranges(file).map(|range| Chunk { digest: Digest::of(&file[range.clone()]), size: Bytes(range.len() as u64) }).collect()
+    ranges(file)
+        .map(|range| Chunk { digest: Digest::of(&file[range.clone()]), size: Bytes(range.len() as u64) })
+        .collect()
 }
 
 /// The pieces of a file by digest, with their places.

@@ -83,7 +83,9 @@ impl Update {
         }
         let Form { format } = serde_json::from_slice(bytes).map_err(|e| bad(e.to_string()))?;
         if format != FORMAT {
-            return Err(bad(format!("its form is {format}, this device knows {FORMAT}: update to a version between first")));
+            return Err(bad(format!(
+                "its form is {format}, this device knows {FORMAT}: update to a version between first"
+            )));
         }
         let update: Self = serde_json::from_slice(bytes).map_err(|e| bad(e.to_string()))?;
         if update.kernel.chunks.iter().map(|chunk| chunk.size).try_fold(0u64, |sum, size| sum.checked_add(size.0))

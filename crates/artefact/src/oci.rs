@@ -146,7 +146,8 @@ impl Index {
     #[must_use]
     pub fn newest(&self, flavour: Flavour, arch: Arch) -> Option<&Descriptor> {
         let end = format!("-{flavour}-{arch}");
-        let fits = self.manifests.iter().filter(|d| d.annotations.get(IMAGE).is_some_and(|image| image.ends_with(&end)));
+        let fits =
+            self.manifests.iter().filter(|d| d.annotations.get(IMAGE).is_some_and(|image| image.ends_with(&end)));
         let version = |d: &Descriptor| d.annotations.get(VERSION).cloned().unwrap_or_default();
         fits.max_by(|a, b| slots::compare(&version(a), &version(b)))
     }

@@ -38,7 +38,8 @@ impl Request {
     #[must_use]
     pub fn new(update: &Update, db: &Certificate, key: &Certificate) -> Self {
         let vouched = Wanted::new("key of updates", Role::Db, db, digest(VOUCHED, key.der()));
-        let signature = Wanted::new(format!("update to {}", update.image), Role::Update, key, digest(UPDATE, &update.json()));
+        let signature =
+            Wanted::new(format!("update to {}", update.image), Role::Update, key, digest(UPDATE, &update.json()));
         Self { certificate: key.der().to_vec(), wanted: [vouched, signature] }
     }
 
@@ -46,7 +47,12 @@ impl Request {
     #[must_use]
     pub fn signed(&self, [vouched, signature]: [&[u8]; 2]) -> Signatures {
         let text = |bytes: &[u8]| BASE64_STANDARD.encode(bytes);
-        Signatures { format: 1, certificate: text(&self.certificate), vouched: text(vouched), signature: text(signature) }
+        Signatures {
+            format: 1,
+            certificate: text(&self.certificate),
+            vouched: text(vouched),
+            signature: text(signature),
+        }
     }
 }
 

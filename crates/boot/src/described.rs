@@ -92,7 +92,8 @@ mod tests {
     #[test]
     fn slot_and_version_are_found() {
         let hash = "ab".repeat(32);
-        let release = "ID=other\nIMAGE_ID=\"evek\"\nIMAGE_VERSION=\"0.1.0-kvm-amd64\"\nVERSION_ID=\"0.1.0\"\nVARIANT_ID=kvm\n";
+        let release =
+            "ID=other\nIMAGE_ID=\"evek\"\nIMAGE_VERSION=\"0.1.0-kvm-amd64\"\nVERSION_ID=\"0.1.0\"\nVARIANT_ID=kvm\n";
         let found = describe(&image(release, &format!("ro evek.roothash={hash} evek.datablocks=7 quiet"))).unwrap();
         assert_eq!((found.id.as_str(), found.image_version.as_str()), ("evek", "0.1.0-kvm-amd64"));
         assert_eq!((found.version.as_str(), found.variant.as_str()), ("0.1.0", "kvm"));

@@ -1,9 +1,5 @@
 use crate::Request;
-use std::{
-    fmt::Display,
-    io,
-    path::PathBuf,
-};
+use std::{fmt::Display, io, path::PathBuf};
 use types::Digest;
 
 /// Why something cannot be signed, or is not signed as it must be.

@@ -29,6 +29,7 @@ pub struct TokenAt {
 
 /// A token that is open.
 pub(crate) struct Token {
+    at: TokenAt,
     session: Session,
     // ends the library when it goes, which must be after the session
     _library: Pkcs11,
@@ -37,18 +38,21 @@ pub(crate) struct Token {
 impl TokenAt {
     /// Opens it.
     pub(crate) fn open(&self, pin: Option<&str>) -> Result<Token, Error> {
-        let bad = |problem: String| Error::Token { token: self.token.clone(), module: self.module.clone(), problem };
-        let failed = |e: cryptoki::error::Error| bad(e.to_string());
+        let failed = |e: cryptoki::error::Error| self.bad(&e);
         let library = Pkcs11::new(&self.module).map_err(failed)?;
         library.initialize(CInitializeArgs::OsThreads).map_err(failed)?;
         let slots = library.get_slots_with_initialized_token().map_err(failed)?;
         let named = |slot: &&_| library.get_token_info(**slot).is_ok_and(|info| info.label() == self.token);
-        let slot = slots.iter().find(named).ok_or_else(|| bad("there is no token with this label".to_owned()))?;
+        let slot = slots.iter().find(named).ok_or_else(|| self.bad(&"there is no token with this label"))?;
         let session = library.open_ro_session(*slot).map_err(failed)?;
         if let Some(pin) = pin {
             session.login(UserType::User, Some(&AuthPin::new(pin.into()))).map_err(failed)?;
         }
-        Ok(Token { session, _library: library })
+        Ok(Token { at: self.clone(), session, _library: library })
+    }
+
+    fn bad(&self, problem: &dyn std::fmt::Display) -> Error {
+        Error::Token { token: self.token.clone(), module: self.module.clone(), problem: problem.to_string() }
     }
 }
 
@@ -57,9 +61,10 @@ impl Token {
     pub(crate) fn sign(&self, certificate: &Certificate, digest: &Digest) -> Result<Option<Vec<u8>>, Error> {
         let modulus = certificate.key().n().to_bytes_be();
         let wanted = [Attribute::Class(ObjectClass::PRIVATE_KEY), Attribute::Modulus(modulus)];
-        let found = self.session.find_objects(&wanted).map_err(Error::encoding)?;
+        let failed = |e: cryptoki::error::Error| self.at.bad(&e);
+        let found = self.session.find_objects(&wanted).map_err(failed)?;
         let Some(key) = found.first() else { return Ok(None) };
         let info = [&DIGEST_INFO[..], digest.as_bytes()].concat();
-        self.session.sign(&Mechanism::RsaPkcs, *key, &info).map(Some).map_err(Error::encoding)
+        self.session.sign(&Mechanism::RsaPkcs, *key, &info).map(Some).map_err(failed)
     }
 }

@@ -89,7 +89,8 @@ fn fill(disk: &impl Blocks, slot: Slot, root: Digest) {
 fn starts(disk: &impl Blocks) -> Digest {
     let status = Device::new(disk).status().unwrap();
     let (entry, slot) = status.next().expect("something starts");
-    let slot = status.slot(slot.unwrap_or_else(|| panic!("{} starts a slot that is not there: {status:?}", entry.file)));
+    let slot =
+        status.slot(slot.unwrap_or_else(|| panic!("{} starts a slot that is not there: {status:?}", entry.file)));
     let mut sector = [0; 512];
     disk.read_at(&mut sector, slot.start.0).unwrap();
     assert_eq!(&sector[..32], entry.image.root_hash.as_bytes(), "{} holds what it is started for", slot.slot.label());
@@ -178,10 +179,10 @@ fn a_version_that_is_not_newer_starts_all_the_same_and_the_old_one_is_kept() {
         }
         assert_eq!(starts(&disk), old, "the set aside one starts again when the new one has failed");
         assert!(Device::new(&disk).bless(old).unwrap());
-        assert_eq!(Device::new(&disk).status().unwrap().slots.each_ref().map(|s| s.state), [
-            State::Good,
-            State::Bad { done: TRIES }
-        ]);
+        assert_eq!(
+            Device::new(&disk).status().unwrap().slots.each_ref().map(|s| s.state),
+            [State::Good, State::Bad { done: TRIES }]
+        );
     }
 }
 

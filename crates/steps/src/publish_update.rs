@@ -1,6 +1,10 @@
 //! Images as updates: what a device fetches to hold another one.
 
 use crate::{Artefact, Error, Root, StoreParts, Target, signing::Signed};
+use artefact::{
+    Blob, FORMAT, Program, Request, Update,
+    oci::{Index, Manifest},
+};
 use cas::Cas;
 use serde::Serialize;
 use sign::{Keys, Role};
@@ -9,10 +13,6 @@ use std::{
     path::{Path, PathBuf},
 };
 use types::{Bytes, Digest};
-use artefact::{
-    Blob, FORMAT, Program, Request, Update,
-    oci::{Index, Manifest},
-};
 
 /// An update that is there.
 #[derive(Debug, Clone)]
@@ -87,11 +87,7 @@ impl UpdateParts {
             arch: self.target.arch,
             root_hash: self.root.root_hash,
             data_blocks: self.root.data_blocks,
-            kernel: Program {
-                digest: kernel.digest,
-                size: kernel.size,
-                chunks: artefact::chunk::chunks(&self.kernel),
-            },
+            kernel: Program { digest: kernel.digest, size: kernel.size, chunks: artefact::chunk::chunks(&self.kernel) },
             loader: blob(&self.loader),
             index: blob(index.as_bytes()),
             documents: documents.iter().map(|text| blob(text.as_bytes())).collect(),

@@ -7,7 +7,7 @@ use tree::{Kind, Tree};
 use types::{Arch, Digest};
 
 /// Where systemd-boot looks for kernel images.
-const IMAGES: &str = "EFI/Linux/";
+const IMAGES: &str = "efi/linux/";
 
 /// The slot that a program starts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,8 +38,17 @@ pub(crate) fn programs(report: &mut Report, files: &Tree, db: Option<&Certificat
     report.arch = Some(arch);
     let mut programs = vec![Program { arch, root: None }];
     for (path, entry) in files.iter() {
-        let Some(name) = path.as_str().strip_prefix(IMAGES).filter(|name| name.ends_with(".efi")) else { continue };
+        // FAT knows no capitals
+        let lower = path.as_str().to_ascii_lowercase();
         let Kind::File(content) = &entry.kind else { continue };
+        if !lower.ends_with(".efi") || lower == loader::fallback_path(arch).to_ascii_lowercase() {
+            continue;
+        }
+        let Some(name) = lower.strip_prefix(IMAGES).map(|name| &path.as_str()[path.as_str().len() - name.len()..]) else {
+            let program = content.read().map_err(|e| e.to_string());
+            report.note(path.as_str(), program.and_then(|program| Ok(((), check(&program, arch, db)?))));
+            continue;
+        };
         let root = content.read().map_err(|e| e.to_string()).and_then(|program| {
             let text = check(&program, arch, db)?;
             let image = describe(&program)?;

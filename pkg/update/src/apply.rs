@@ -159,7 +159,10 @@ fn fits(update: &Update, running: &Running, records: &Records, options: &Options
         return Err(refused(update, format!("nothing older than {} may run here any more", floor.version)));
     }
     if compare(&update.version, &running.version) == Ordering::Less && !options.allow_older {
-        return Err(refused(update, format!("it is older than {}, which runs: `--allow-older` takes it", running.version)));
+        return Err(refused(
+            update,
+            format!("it is older than {}, which runs: `--allow-older` takes it", running.version),
+        ));
     }
     Ok(())
 }

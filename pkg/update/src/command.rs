@@ -85,12 +85,8 @@ mod tests {
     #[test]
     fn commands_are_read_and_others_refused() {
         assert_eq!(words("status --json").unwrap(), Verb::Status { json: true });
-        let options = Options {
-            source: Some("/media".into()),
-            limit: Some(Bytes::mib(1)),
-            allow_older: true,
-            reboot: true,
-        };
+        let options =
+            Options { source: Some("/media".into()), limit: Some(Bytes::mib(1)), allow_older: true, reboot: true };
         assert_eq!(words("apply /media --limit 1MiB --allow-older --reboot").unwrap(), Verb::Apply(options));
         assert_eq!(words("apply").unwrap(), Verb::Apply(Options::default()));
         for (bad, said) in [

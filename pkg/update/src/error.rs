@@ -29,7 +29,9 @@ pub(crate) enum Error {
     #[error("{what} takes {needed}, {place} has {room}")]
     NoRoom { what: &'static str, needed: Bytes, place: String, room: Bytes },
     /// What was written is not what was signed.
-    #[error("{label} does not have the root hash that is signed: {found}, expected {expected}; it stays without a kernel image")]
+    #[error(
+        "{label} does not have the root hash that is signed: {found}, expected {expected}; it stays without a kernel image"
+    )]
     RootHash { label: &'static str, found: Digest, expected: Digest },
     /// What an update says of itself.
     #[error(transparent)]

@@ -11,13 +11,7 @@ use crate::{
     trust,
 };
 use slots::{Device, State, compare};
-use std::{
-    cmp::Ordering,
-    fs,
-    path::Path,
-    thread,
-    time::Duration,
-};
+use std::{cmp::Ordering, fs, path::Path, thread, time::Duration};
 
 /// Between two looks at what is not there yet.
 const PAUSE: Duration = Duration::from_secs(2);
@@ -90,12 +84,7 @@ fn unready() -> String {
 }
 
 /// Writes down that an update has failed, and why, as far as anyone knows.
-fn report(
-    records: &Records,
-    device: &Device<fs::File>,
-    running: &Running,
-    panic: Option<String>,
-) -> Result<(), Error> {
+fn report(records: &Records, device: &Device<fs::File>, running: &Running, panic: Option<String>) -> Result<(), Error> {
     let Some(mut last) = records.last()?.filter(|last| last.result == Outcome::Ready) else { return Ok(()) };
     if last.root_hash == running.root_hash {
         return Ok(());

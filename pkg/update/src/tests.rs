@@ -18,7 +18,10 @@ use store::Layout;
 use types::{Arch, Bytes, Digest, Flavour, Slot};
 
 fn noise(seed: u8, len: usize) -> Vec<u8> {
-    (0..len.div_ceil(32)).flat_map(|n| *Digest::of(&[&n.to_le_bytes()[..], &[seed]].concat()).as_bytes()).take(len).collect()
+    (0..len.div_ceil(32))
+        .flat_map(|n| *Digest::of(&[&n.to_le_bytes()[..], &[seed]].concat()).as_bytes())
+        .take(len)
+        .collect()
 }
 
 fn blob_of(bytes: &[u8]) -> Blob {
@@ -98,13 +101,8 @@ impl World {
         let meter = Meter::new(None);
         let fetch = Fetch { source: source.as_ref(), meter: &meter };
         let store = self.path("store");
-        let writer = Writer {
-            fetch: &fetch,
-            update: &self.update,
-            slot: &self.slot,
-            device: self.path("slot"),
-            store: &store,
-        };
+        let writer =
+            Writer { fetch: &fetch, update: &self.update, slot: &self.slot, device: self.path("slot"), store: &store };
         let mut noted = Vec::new();
         let written = writer.write(&self.layout, before, &mut |partial| {
             noted.push(partial);

@@ -24,7 +24,9 @@ pub(crate) fn certificates<B: Blocks>(places: &Places, device: &Device<B>) -> Re
         variable::certificates(value.get(ATTRIBUTES..).unwrap_or_default())?
     } else {
         let Some(write) = device.read(ENROLLED)? else {
-            return Err(Error::NoTrust(format!("without Secure Boot, {ENROLLED} on the ESP says whose; it is missing")));
+            return Err(Error::NoTrust(format!(
+                "without Secure Boot, {ENROLLED} on the ESP says whose; it is missing"
+            )));
         };
         variable::certificates(variable::written(&write)?)?
     };

@@ -72,7 +72,8 @@ impl Writer<'_> {
             match placed.content.as_ref() {
                 Content::Inline(bytes) => put(bytes, at)?,
                 Content::Range { len, .. } => {
-                    let digest: Digest = placed.path.rsplit('/').next().unwrap_or_default().parse().map_err(|e| bad(&e))?;
+                    let digest: Digest =
+                        placed.path.rsplit('/').next().unwrap_or_default().parse().map_err(|e| bad(&e))?;
                     let blob = Blob { digest, size: Bytes(*len) };
                     if self.layer(&file, blob, at, before, note)? {
                         written.reused = written.reused + blob.size;

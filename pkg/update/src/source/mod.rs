@@ -143,7 +143,12 @@ impl Fetch<'_> {
             // a file that ends early will not be longer the next time
             if at < end && problem.starts_with("it ends") && !self.source.address().contains("://") {
                 let (found, expected) = (Bytes(at), Bytes(end));
-                return Err(Error::Truncated { what: what.to_owned(), address: self.source.address(), found, expected });
+                return Err(Error::Truncated {
+                    what: what.to_owned(),
+                    address: self.source.address(),
+                    found,
+                    expected,
+                });
             }
         }
         Ok(())
