@@ -3,6 +3,8 @@
 //! What a guest writes to its disk during an update is recorded. Then what may be on the disk after a cut is judged by the code by
 //! which devices choose and check their slots, and some of it is booted.
 
+#![allow(clippy::print_stderr, reason = "figures, for who runs it with --nocapture")]
+
 use boot_tests::{
     Boot, Booting, Checks, boot,
     secure_boot::{keys, secured},
@@ -93,7 +95,7 @@ impl Update {
         let len = Blocks::len(&base).expect("a length");
         let ends = [0..34 * 512, len - 33 * 512..len];
         Self {
-            watched: ends.into_iter().chain([esp.start.0..esp.start.0 + esp.partition.size.0]).collect(),
+            watched: ends.into_iter().chain(std::iter::once(esp.start.0..esp.start.0 + esp.partition.size.0)).collect(),
             slots: [place(Slot::A), place(Slot::B)],
             base,
             events,
@@ -153,7 +155,7 @@ fn at_every_point_of_an_update_the_old_image_starts_or_the_new_one() {
     slot_is_whole(&update);
     let close = points_at(&update.events, &update.watched);
     let every = (update.events.len() / 120).max(1);
-    let only = |point: usize| close.contains(&point) || point % every == 0;
+    let only = |point: usize| close.contains(&point) || point.is_multiple_of(every);
     let options = Options { seed: 20, random_per_point: 2, only: Some(&only) };
     let mut seen = [0usize; 2];
     let count = states(&&update.base, &update.events, &options, |point: &Point, disk| {

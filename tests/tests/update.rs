@@ -1,14 +1,18 @@
 //! A device takes an update, tries it, keeps it or goes back; and is asked why.
 
+#![allow(clippy::print_stderr, reason = "figures, for who runs it with --nocapture")]
+
 use artefact::{
     Update,
     oci::{Index, Manifest},
 };
-use boot_tests::{Boot, Checks, Copy, boot, secure_boot::secured, system, updates::Variant, web::Web};
+use boot_tests::{Boot, Checks, Copy, boot, checkout, secure_boot::secured, system, updates::Variant, web::Web};
+use disk::fat;
 use serde_json::Value;
 use sign::{Keys, Purpose};
 use std::{fs, path::Path, time::Duration};
-use types::{Arch, Digest, Flavour};
+use tree::{Entry, Tree, TreePath};
+use types::{Arch, Bytes, Digest, Flavour};
 use vm::{Guest, Network, Until};
 
 /// More than the documents of an update and the pieces of a kernel image in which a root hash differs.
@@ -208,6 +212,51 @@ fn update(folder: &Path) -> Update {
     let blob = |digest: &Digest| read(&format!("blobs/sha256/{}", digest.hex()));
     let manifest = Manifest::read(&blob(&index.manifests[0].digest)).expect("a manifest");
     Update::read(&blob(&manifest.update().digest)).expect("an update")
+}
+
+/// A stick as the host writes one: a FAT volume with the folder that devices look for.
+fn stick(folder: &Path, to: &Path) {
+    let mut tree = Tree::default();
+    for name in ["oci-layout", "index.json"].map(str::to_owned).into_iter().chain(blobs(folder)) {
+        let file = folder.join(&name);
+        let len = fs::metadata(&file).expect("a part of the update").len();
+        let path = TreePath::new(&format!("evek-updates/{name}")).expect("a path");
+        tree.insert(path, Entry::file_from(0o644, file, len)).expect("a file of its own");
+    }
+    let volume = fat::Volume { size: Bytes::mib(400), label: "UPDATES".to_owned(), id: 7 };
+    fat::write(&fs::File::create(to).expect("a file"), &volume, &tree).unwrap_or_else(|e| panic!("{e}"));
+}
+
+fn blobs(folder: &Path) -> Vec<String> {
+    let items = fs::read_dir(folder.join("blobs/sha256")).expect("a layout");
+    items.map(|item| format!("blobs/sha256/{}", item.expect("a blob").file_name().to_string_lossy())).collect()
+}
+
+#[test]
+#[ignore = "long: make test-all"]
+fn an_update_comes_by_usb_without_any_network() {
+    let name = "update-usb";
+    let image = boot_tests::image(Flavour::Kvm, Arch::Amd64);
+    let folder = tempfile::tempdir().expect("a folder");
+    Variant::of("0.2.0").publish_ours(&image, folder.path());
+    let machine = checkout().join("target/boot").join(name);
+    fs::create_dir_all(&machine).expect("the machine's folder");
+    stick(folder.path(), &machine.join("stick.img"));
+    let stick = "if=none,id=stick,format=raw,file=/vm/machine/stick.img";
+    let extra = ["-drive", stick, "-device", "qemu-xhci", "-device", "usb-storage,drive=stick,removable=on"];
+    let mut checks = Checks::default();
+    let booting =
+        boot(Boot { network: Network::None, extra: extra.map(str::to_owned).to_vec(), ..device(name, Arch::Amd64) });
+    let limit = booting.limit(60);
+    let mut device = Device { arch: Arch::Amd64, guest: booting.guest, checks: &mut checks, limit };
+    device.up();
+    device.apply("usb");
+    device.restarts(1);
+    device.is("an update by USB", "0.2.0", "IMGB", "good", "");
+    let mounts = device.guest.sh("findmnt -rno TARGET /run/evek/media || true");
+    device.checks.equal("the stick may be pulled out", mounts.unwrap_or_else(|e| e.to_string()), String::new());
+    device.guest.cut_power();
+    checks.finish();
 }
 
 #[test]

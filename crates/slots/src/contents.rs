@@ -15,7 +15,7 @@ pub struct Contents {
 
 /// A store that no file system can hold.
 #[derive(Debug, thiserror::Error)]
-pub enum Error {
+pub enum Unfit {
     /// A path that is none.
     #[error(transparent)]
     Path(#[from] BadPath),
@@ -31,8 +31,8 @@ impl Contents {
     /// Of a store; `layer` says where the bytes of a layer are, which are not looked at before they are written.
     ///
     /// # Errors
-    /// [`Error`].
-    pub fn new(layout: &Layout, layer: impl Fn(&Digest) -> PathBuf) -> Result<Self, Error> {
+    /// [`Unfit`].
+    pub fn new(layout: &Layout, layer: impl Fn(&Digest) -> PathBuf) -> Result<Self, Unfit> {
         let mut tree = Tree::default();
         for (path, bytes) in [("oci-layout", &layout.oci_layout), ("index.json", &layout.index)] {
             tree.insert(TreePath::new(path)?, Entry::file(0o444, bytes.clone()))?;
@@ -52,8 +52,8 @@ impl Contents {
     /// The file system, every byte with its place.
     ///
     /// # Errors
-    /// [`Error::Erofs`].
-    pub fn plan(&self) -> Result<Plan<'_>, Error> {
+    /// [`Unfit::Erofs`].
+    pub fn plan(&self) -> Result<Plan<'_>, Unfit> {
         Ok(Plan::new(&self.tree, &self.options)?)
     }
 }

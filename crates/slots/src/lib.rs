@@ -22,7 +22,7 @@ mod error;
 mod status;
 mod version;
 
-pub use contents::Contents;
+pub use contents::{Contents, Unfit};
 pub use device::Device;
 pub use entry::{Entry, Name, Tries};
 pub use error::Error;

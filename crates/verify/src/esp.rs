@@ -44,7 +44,8 @@ pub(crate) fn programs(report: &mut Report, files: &Tree, db: Option<&Certificat
         if !lower.ends_with(".efi") || lower == loader::fallback_path(arch).to_ascii_lowercase() {
             continue;
         }
-        let Some(name) = lower.strip_prefix(IMAGES).map(|name| &path.as_str()[path.as_str().len() - name.len()..]) else {
+        let Some(name) = lower.strip_prefix(IMAGES).map(|name| &path.as_str()[path.as_str().len() - name.len()..])
+        else {
             let program = content.read().map_err(|e| e.to_string());
             report.note(path.as_str(), program.and_then(|program| Ok(((), check(&program, arch, db)?))));
             continue;

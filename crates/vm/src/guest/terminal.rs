@@ -26,7 +26,7 @@ impl Terminal {
     /// Makes everything ready.
     ///
     /// # Errors
-    /// As [`Guest::start`].
+    /// As [`Guest::start`](crate::Guest::start).
     pub fn prepare(machine: &Machine, tools: &Tools, accel: Accel) -> Result<Self, Error> {
         let prepared = prepare(machine, tools, true)?;
         write_commands(machine, accel, &prepared)?;

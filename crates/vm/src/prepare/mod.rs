@@ -7,7 +7,7 @@
 //!    │ copy, where writes are noted
 //! before.qcow2
 //! ```
-//! That is a machine of [`State::Fresh`]; the others take over from an earlier one, by its files in [`Device`].
+//! That is a machine of [`State::Fresh`]; the others take over from an earlier one, by the files in its folder.
 
 mod overlay;
 
