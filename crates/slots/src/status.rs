@@ -103,6 +103,20 @@ impl Status {
         self.slots.iter().find(|slot| slot.root_hash() == Some(root_hash))
     }
 
+    /// Whether the slot that runs is on trial and another one could take its place. On its last try it has no start left.
+    #[must_use]
+    pub fn is_on_trial(&self, running: Digest) -> bool {
+        let can_start =
+            |slot: &SlotStatus| matches!(slot.state, State::Good | State::Trial { .. } | State::Bad { done: 0 });
+        let on_trial = |slot: &SlotStatus| match slot.state {
+            State::Trial { .. } => true,
+            State::Bad { done } => done > 0,
+            _ => false,
+        };
+        let (current, others): (Vec<_>, Vec<_>) = self.slots.iter().partition(|slot| slot.root_hash() == Some(running));
+        current.into_iter().any(on_trial) && others.into_iter().any(can_start)
+    }
+
     /// The kernel image that systemd-boot starts next, and its slot; no slot for a stray, with which a start fails.
     #[must_use]
     pub fn next(&self) -> Option<(&Entry, Option<Slot>)> {

@@ -176,6 +176,8 @@ fn a_version_that_is_not_newer_starts_all_the_same_and_the_old_one_is_kept() {
         for _ in 0..TRIES {
             assert_eq!(starts(&disk), new);
             count_start(&disk);
+            let status = Device::new(&disk).status().unwrap();
+            assert!(status.is_on_trial(new) && !status.is_on_trial(old), "on its last try, too");
         }
         assert_eq!(starts(&disk), old, "the set aside one starts again when the new one has failed");
         assert!(Device::new(&disk).bless(old).unwrap());

@@ -30,9 +30,7 @@ pub(crate) fn trial(places: &Places) -> Result<(), Error> {
     let alone = records.alone(true)?;
     let device = Device::new(machine::disk(places, true)?);
     let status = device.recover()?;
-    let current = status.with_root_hash(running.root_hash);
-    let current = current.ok_or(slots::Error::NotOurs { root_hash: running.root_hash })?;
-    if !matches!(current.state, State::Trial { .. }) {
+    if !status.is_on_trial(running.root_hash) {
         return report(&records, &device, &running, panic);
     }
     let mut attempts = records.attempts()?;

@@ -45,7 +45,13 @@ impl Report {
         let slot = |slot: &slots::SlotStatus| SlotReport {
             label: slot.slot.label(),
             running: slot.root_hash() == Some(running.root_hash),
-            state: slot.state,
+            state: match slot.state {
+                // it is on its last try
+                State::Bad { done } if done > 0 && status.is_on_trial(running.root_hash) => {
+                    State::Trial { left: 0, done }
+                }
+                state => state,
+            },
             image: slot.entries.first().map(|entry| entry.image.image_version.clone()),
             root_hash: slot.root_hash(),
         };
