@@ -18,9 +18,13 @@ use vm::{Guest, Network, Until};
 /// More than the documents of an update and the pieces of a kernel image in which a root hash differs.
 const ALLOWANCE: u64 = 1_000_000;
 
-/// A device with what it needs: firmware that checks signatures, a watchdog, and little patience with new images.
-fn device(name: &'static str, arch: Arch) -> Boot {
-    let patience = "health: {within: 75, tries: 1}\n";
+/// Seconds that a new image has where it is to be found good, on a host that does other things as well; and where it is not.
+const PATIENCE: u32 = 900;
+const LITTLE_PATIENCE: u32 = 75;
+
+/// A device with what it needs: firmware that checks signatures, a watchdog, and one try for new images.
+fn device(name: &'static str, arch: Arch, patience: u32) -> Boot {
+    let patience = format!("health: {{within: {patience}, tries: 1}}\n");
     let options = Boot::of(name, Flavour::Kvm, arch);
     secured(Boot {
         network: Network::User { forwards: Vec::new() },
@@ -98,8 +102,8 @@ impl Device<'_> {
     }
 }
 
-fn start<'a>(name: &'static str, arch: Arch, checks: &'a mut Checks) -> Device<'a> {
-    let booting = boot(device(name, arch));
+fn start<'a>(name: &'static str, arch: Arch, patience: u32, checks: &'a mut Checks) -> Device<'a> {
+    let booting = boot(device(name, arch, patience));
     let limit = booting.limit(60);
     let mut device = Device { arch, guest: booting.guest, checks, limit };
     device.up();
@@ -123,7 +127,7 @@ fn is_updated(name: &'static str, arch: Arch) {
     offer(&image, folder.path());
     let web = Web::serve(folder.path());
     let mut checks = Checks::default();
-    let mut device = start(name, arch, &mut checks);
+    let mut device = start(name, arch, PATIENCE, &mut checks);
     refuses_what_is_not_for_it(&mut device, &web);
     goes_on_where_it_was(&mut device, &web);
     device.restarts(1);
@@ -245,8 +249,11 @@ fn an_update_comes_by_usb_without_any_network() {
     let stick = "if=none,id=stick,format=raw,file=/vm/machine/stick.img";
     let extra = ["-drive", stick, "-device", "qemu-xhci", "-device", "usb-storage,drive=stick,removable=on"];
     let mut checks = Checks::default();
-    let booting =
-        boot(Boot { network: Network::None, extra: extra.map(str::to_owned).to_vec(), ..device(name, Arch::Amd64) });
+    let booting = boot(Boot {
+        network: Network::None,
+        extra: extra.map(str::to_owned).to_vec(),
+        ..device(name, Arch::Amd64, PATIENCE)
+    });
     let limit = booting.limit(60);
     let mut device = Device { arch: Arch::Amd64, guest: booting.guest, checks: &mut checks, limit };
     device.up();
@@ -267,7 +274,7 @@ fn updates_that_hang_or_are_never_ready_are_given_up() {
     offer(&image, folder.path());
     let web = Web::serve(folder.path());
     let mut checks = Checks::default();
-    let mut device = start("update-fails", Arch::Amd64, &mut checks);
+    let mut device = start("update-fails", Arch::Amd64, LITTLE_PATIENCE, &mut checks);
     let old = ("0.1.0", "IMGA");
     device.is_given_up(&web, "never-ready", old, "evek-time.service");
     device.is_given_up(&web, "hangs", old, "never came as far as /persist");
@@ -282,7 +289,7 @@ fn of_an_image_that_is_built_anew_only_what_changed_is_fetched_and_one_can_go_ba
     let folder = tempfile::tempdir().expect("a folder");
     let web = Web::serve(folder.path());
     let mut checks = Checks::default();
-    let mut device = start("update-back", Arch::Amd64, &mut checks);
+    let mut device = start("update-back", Arch::Amd64, PATIENCE, &mut checks);
     build_anew(&folder.path().join("built"));
     device.apply(&web.address("built"));
     let changed = changed(&folder.path().join("built"), &image);
