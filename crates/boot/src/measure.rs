@@ -4,10 +4,14 @@
 //! The stub extends PCR 11 twice for each section: by the digest of its name with a NUL byte, then by that of its bytes.
 
 use crate::pe::{Error, sections};
+use std::{collections::BTreeMap, fmt::Write as _};
 use types::{Digest, Hasher};
 
 /// The platform configuration register that the stub extends.
 pub const PCR: u32 = 11;
+
+/// The register that the files of CONFIG are measured into, as EVE does.
+pub const CONFIG_PCR: u32 = 14;
 
 /// The sections that are measured, in the order of the specification, which is not that of the file.
 const MEASURED: [&str; 13] = [
@@ -42,6 +46,10 @@ impl Register {
     }
 }
 
+/// What systemd extends register 11 by once P3 is open, in this order (systemd-pcrphase.service(8)): from then on the TPM gives
+/// the key of P3 to nobody.
+pub const PHASES: [&str; 2] = ["sysinit", "ready"];
+
 /// The value of register 11 when the stub of an image has started its kernel.
 ///
 /// # Errors
@@ -53,6 +61,26 @@ pub fn measure(image: &[u8]) -> Result<Register, Error> {
         register.extended(format!("{}\0", section.name).as_bytes()).extended(section.data)
     });
     Ok(register)
+}
+
+/// Whether an image has a stub that measures it: Xen's has none.
+///
+/// # Errors
+/// [`Error::NotPe`].
+pub fn is_measured(image: &[u8]) -> Result<bool, Error> {
+    Ok(sections(image)?.iter().any(|section| section.name == ".linux"))
+}
+
+/// The words by which register 14 is extended for the files of CONFIG, by their paths (`apps/a.yml`): `config:`, and the digest
+/// of the list that `LC_ALL=C find . -type f -printf '%P\0' | sort -z | xargs -0 sha256sum` prints there.
+#[must_use]
+pub fn config_event(files: &BTreeMap<String, Digest>) -> String {
+    let mut list = String::new();
+    for (path, digest) in files {
+        // writing to a String cannot fail
+        let _ = writeln!(list, "{}  {path}", digest.hex());
+    }
+    format!("config:{}", Digest::of(list.as_bytes()).hex())
 }
 
 #[cfg(test)]

@@ -243,32 +243,44 @@ pub(crate) fn strip_debug(image: &mut Vec<u8>) -> Result<(), Error> {
     if kept == names.len() && symbols == 0 {
         return Ok(());
     }
-    for (n, name) in names.iter().enumerate() {
+    for (n, name) in names.iter().enumerate().take(kept) {
         let header = &mut image[headers.table + n * SECTION_HEADER..][..SECTION_HEADER];
-        if n < kept {
-            header[..8].fill(0);
-            let short = &name.as_bytes()[..name.len().min(8)];
-            header[..short.len()].copy_from_slice(short);
-        } else {
-            header.fill(0);
-        }
+        header[..8].fill(0);
+        let short = &name.as_bytes()[..name.len().min(8)];
+        header[..short.len()].copy_from_slice(short);
     }
-    let (kept, gone) = headers.sections.split_at(kept);
+    image[headers.count_at + 6..headers.count_at + 14].fill(0);
+    cut(image, &headers, kept)
+}
+
+/// Takes off the sections behind the first `kept`, and what follows the last of those in the file.
+fn cut(image: &mut Vec<u8>, headers: &Headers, kept: usize) -> Result<(), Error> {
+    let (stay, gone) = headers.sections.split_at(kept);
+    image[headers.table + kept * SECTION_HEADER..][..gone.len() * SECTION_HEADER].fill(0);
     let initialised = u32_at(image, headers.optional + 8)?;
     let initialised = initialised.saturating_sub(gone.iter().map(|s| s.raw.len()).sum());
-    let size = kept.iter().map(|s| s.address + s.virtual_size).max().unwrap_or(headers.headers_len);
+    let size = stay.iter().map(|s| s.address + s.virtual_size).max().unwrap_or(headers.headers_len);
     let size = size.next_multiple_of(headers.section_alignment);
-    let end = kept.iter().map(|s| s.raw.end).max().unwrap_or(0);
+    let end = stay.iter().map(|s| s.raw.end).max().unwrap_or(0);
     // headers that contradict themselves must not be cut off under our hands
     let fields = headers.table.max(headers.optional + 68) + headers.sections.len() * SECTION_HEADER;
     image.truncate(end.max(headers.headers_len).max(fields));
-    image[headers.count_at..headers.count_at + 2].copy_from_slice(&(kept.len() as u16).to_le_bytes());
-    image[headers.count_at + 6..headers.count_at + 14].fill(0);
+    image[headers.count_at..headers.count_at + 2].copy_from_slice(&(kept as u16).to_le_bytes());
     for (at, value) in [(8, initialised), (56, size)] {
         image[headers.optional + at..headers.optional + at + 4].copy_from_slice(&(value as u32).to_le_bytes());
     }
     headers.checksum(image);
     Ok(())
+}
+
+/// Takes off the last sections, as far as they are among those named. What [`append`] has added is undone by it, byte for byte.
+pub(crate) fn take_off(image: &mut Vec<u8>, names: &[&str]) -> Result<(), Error> {
+    let headers = Headers::parse(image)?;
+    if headers.certificates(image)? != 0 {
+        return Err(Error::Signed);
+    }
+    let kept = headers.sections.iter().rposition(|s| !names.contains(&s.name.as_str())).map_or(0, |last| last + 1);
+    if kept == headers.sections.len() { Ok(()) } else { cut(image, &headers, kept) }
 }
 
 /// The name of a section, which may be `/` and its place in the string table.

@@ -44,6 +44,50 @@ pub fn assemble(stub: &[u8], contents: &Contents<'_>) -> Result<Vec<u8>, Error> 
     Ok(image)
 }
 
+/// The sections by which a TPM knows an owner's images: the owner's public key, which is measured, and signatures over what was
+/// measured, which cannot be.
+const POLICY: [&str; 2] = [".pcrpkey", ".pcrsig"];
+
+/// Adds the public key (PEM) of whoever signs what the image measures. To be followed by [`with_policy`].
+///
+/// # Errors
+/// [`Error`], when the image is signed, has one already, or no room for it.
+pub fn with_policy_key(image: &[u8], pem: &str) -> Result<Vec<u8>, Error> {
+    let mut image = image.to_vec();
+    pe::append(&mut image, &[(POLICY[0], pem.as_bytes())])?;
+    Ok(image)
+}
+
+/// Adds signatures (systemd-measure(1)) over what the image measures, the public key included.
+///
+/// # Errors
+/// As of [`with_policy_key`].
+pub fn with_policy(image: &[u8], signatures: &str) -> Result<Vec<u8>, Error> {
+    let mut image = image.to_vec();
+    pe::append(&mut image, &[(POLICY[1], signatures.as_bytes())])?;
+    Ok(image)
+}
+
+/// The image without public key and signatures; the same bytes where it has none.
+///
+/// # Errors
+/// [`Error`], when it is signed, or no EFI program.
+pub fn without_policy(image: &[u8]) -> Result<Vec<u8>, Error> {
+    let mut image = image.to_vec();
+    pe::take_off(&mut image, &POLICY)?;
+    Ok(image)
+}
+
+/// The public key and the signatures of an image; none in one that nobody has signed.
+///
+/// # Errors
+/// [`Error::NotPe`].
+pub fn policy(image: &[u8]) -> Result<Option<(&[u8], &[u8])>, Error> {
+    let sections = sections(image)?;
+    let [key, signatures] = POLICY.map(|name| sections.iter().find(|s| s.name == name).map(|s| s.data));
+    Ok(key.zip(signatures))
+}
+
 /// Overwrites the stub's SBAT section with the merged one, in place, as ukify does.
 fn merge_sbat(image: &mut [u8], contents: &Contents<'_>) -> Result<(), Error> {
     let headers = Headers::parse(image)?;

@@ -2,14 +2,17 @@
 //! configuration, the first domain's kernel and its initramfs as further sections.
 //!
 //! ```text
-//! xen.efi │ .osrel │ .config                                   │ .kernel │ .ramdisk
+//! xen.efi │ .osrel │ .config                                   │ .kernel │ .ramdisk │ .sbat
 //!             │        └ [evek] options=… kernel=kernel …roothash=…
 //!             └ what systemd-boot lists it by: in EFI/Linux it is an entry like any other, with boot counting
 //! ```
 //! Xen looks for its sections in memory, by the headers at the start of its image, before it looks at any file. Debian's
 //! program for x86 comes with 25 MB of debug information and no free headers; that for AArch64 has no room for headers at all.
 
-use crate::pe::{self, Error};
+use crate::{
+    pe::{self, Error},
+    sbat,
+};
 
 /// The first domain's arguments reach the kernel in a field of this size (Xen, `public/xen.h`, `MAX_GUEST_CMDLINE`), cut off
 /// without a word. The first of them is the name of the section.
@@ -30,7 +33,12 @@ pub struct Contents<'a> {
     pub ramdisk: &'a [u8],
     /// The first domain's kernel.
     pub kernel: &'a [u8],
+    /// SBAT lines of our own.
+    pub sbat: &'a str,
 }
+
+/// The line of SBAT itself, which is the first (shim, `SBAT.md`).
+const SBAT: &str = "sbat,1,SBAT Version,sbat,1,https://github.com/rhboot/shim/blob/main/SBAT.md\n";
 
 /// Assembles an image from the hypervisor's EFI program.
 ///
@@ -38,11 +46,13 @@ pub struct Contents<'a> {
 /// [`Error`], when the hypervisor is no EFI program, the sections do not fit, or arguments would be cut off.
 pub fn assemble(xen: &[u8], contents: &Contents<'_>) -> Result<Vec<u8>, Error> {
     let config = config(contents.options, contents.cmdline)?;
-    let added: [(&'static str, &[u8]); 4] = [
+    let sbat = sbat::merge([SBAT, contents.sbat].into_iter());
+    let added: [(&'static str, &[u8]); 5] = [
         (".osrel", contents.os_release.as_bytes()),
         (".config", config.as_bytes()),
         (".kernel", contents.kernel),
         (".ramdisk", contents.ramdisk),
+        (".sbat", sbat.as_bytes()),
     ];
     pe::check(xen, &added)?;
     let mut image = xen.to_vec();

@@ -32,7 +32,8 @@ impl Certificate {
 
     fn new(x509: X509) -> Result<Self, Error> {
         let der = x509.to_der().map_err(Error::certificate)?;
-        let key = x509.tbs_certificate.subject_public_key_info.to_der().map_err(Error::certificate)?;
+        let key = &x509.tbs_certificate.subject_public_key_info;
+        let key = key.to_der().map_err(Error::certificate)?;
         let key = RsaPublicKey::from_public_key_der(&key).map_err(Error::certificate)?;
         Ok(Self { der, x509, key })
     }
@@ -61,6 +62,14 @@ impl Certificate {
     #[must_use]
     pub fn subject(&self) -> String {
         self.x509.tbs_certificate.subject.to_string()
+    }
+
+    /// Its key, as `SubjectPublicKeyInfo` (RFC 5280 §4.1.2.7) in DER.
+    ///
+    /// # Errors
+    /// [`Error::Certificate`].
+    pub fn public_key(&self) -> Result<Vec<u8>, Error> {
+        self.x509.tbs_certificate.subject_public_key_info.to_der().map_err(Error::certificate)
     }
 
     pub(crate) const fn x509(&self) -> &X509 {

@@ -1,4 +1,4 @@
-use crate::Request;
+use crate::{Request, Role};
 use std::{fmt::Display, io, path::PathBuf};
 use types::Digest;
 
@@ -26,6 +26,14 @@ pub enum Error {
     NoKeys {
         /// The folder.
         path: PathBuf,
+    },
+    /// Keys that were made before there was this one.
+    #[error("{} has no {role}.crt: `cargo xtask keys generate` adds the keys that are missing in a folder", path.display())]
+    NoKey {
+        /// The folder.
+        path: PathBuf,
+        /// The key that is not there.
+        role: Role,
     },
     /// A certificate that is none, or not of an RSA key.
     #[error("not a certificate of an RSA key: {problem}")]

@@ -54,11 +54,11 @@ pub struct Keys {
 }
 
 impl Keys {
-    /// Makes key pairs in a folder that does not exist or is empty. Only the user may read them. The folder appears with all
-    /// of them or not at all, whoever else makes keys at the same time.
+    /// Makes the key pairs that a folder of keys lacks, which is all of them where there is none. Only the user may read them. A
+    /// new folder appears with all of them or not at all, whoever else makes keys at the same time.
     ///
     /// # Errors
-    /// [`Error::Present`] when the folder has something in it, or when files cannot be written.
+    /// [`Error::Present`] when nothing is missing, or the folder has something else in it; or when files cannot be written.
     pub fn generate(folder: &Path, purpose: Purpose, owner: &str) -> Result<Self, Error> {
         let parent = folder.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
         fs::DirBuilder::new().recursive(true).mode(0o700).create(parent).map_err(Error::file("make", parent))?;
@@ -66,7 +66,7 @@ impl Keys {
         fill(new.path(), purpose, owner)?;
         match fs::rename(new.path(), folder) {
             Err(e) if [io::ErrorKind::DirectoryNotEmpty, io::ErrorKind::AlreadyExists].contains(&e.kind()) => {
-                Err(Error::Present { path: folder.to_owned() })
+                if add(folder, owner)? { Self::open(folder) } else { Err(Error::Present { path: folder.to_owned() }) }
             }
             Err(e) => Err(Error::file("rename into", folder)(e)),
             Ok(()) => Self::open(folder),
@@ -88,8 +88,10 @@ impl Keys {
         crate::exchange::known(about.format)?;
         let certificate = |role| {
             let path = public(folder, role);
-            let pem = fs::read(&path).map_err(Error::file("read", &path))?;
-            Ok((role, Certificate::from_pem(&pem)?))
+            match fs::read(&path) {
+                Err(e) if e.kind() == io::ErrorKind::NotFound => Err(Error::NoKey { path: folder.to_owned(), role }),
+                pem => Ok((role, Certificate::from_pem(&pem.map_err(Error::file("read", &path))?)?)),
+            }
         };
         let certificates = Role::ALL.into_iter().map(certificate).collect::<Result<_, Error>>()?;
         Ok(Self { folder: folder.to_owned(), about, pin: None, certificates })
@@ -241,14 +243,34 @@ impl Keys {
     }
 }
 
+/// Writes a new key pair.
+fn make(folder: &Path, role: Role, owner: &str) -> Result<(), Error> {
+    let (key, certificate) = generate(role, owner, SystemTime::now())?;
+    let pem = key.to_pkcs8_pem(LineEnding::LF).map_err(Error::encoding)?;
+    write(&private(folder, role), pem.as_bytes(), 0o600)?;
+    write(&public(folder, role), certificate.pem()?.as_bytes(), 0o644)
+}
+
+/// Adds the key pairs that a folder of keys lacks; says whether there were any. The certificate comes last, and makes a pair
+/// complete.
+fn add(folder: &Path, owner: &str) -> Result<bool, Error> {
+    let about = match File::open(folder.join(ABOUT)) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(false),
+        other => other.map_err(Error::file("read", &folder.join(ABOUT)))?,
+    };
+    // one at a time
+    about.lock().map_err(Error::file("lock", &folder.join(ABOUT)))?;
+    let missing: Vec<_> = Role::ALL.into_iter().filter(|role| !public(folder, *role).exists()).collect();
+    for role in &missing {
+        make(folder, *role, owner)?;
+    }
+    Ok(!missing.is_empty())
+}
+
 /// Writes new key pairs into an empty folder.
 fn fill(folder: &Path, purpose: Purpose, owner: &str) -> Result<(), Error> {
-    let now = SystemTime::now();
     for role in Role::ALL {
-        let (key, certificate) = generate(role, owner, now)?;
-        let pem = key.to_pkcs8_pem(LineEnding::LF).map_err(Error::encoding)?;
-        write(&private(folder, role), pem.as_bytes(), 0o600)?;
-        write(&public(folder, role), certificate.pem()?.as_bytes(), 0o644)?;
+        make(folder, role, owner)?;
     }
     let about = About { format: 1, purpose, pkcs11: None };
     let about = serde_json::to_string_pretty(&about).map_err(Error::encoding)? + "\n";

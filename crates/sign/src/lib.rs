@@ -6,7 +6,8 @@
 //!          │                                     │    signatures.json  (imported)   ─┤
 //!          ▼                                     │                                   ▼
 //!  EFI program ─► efi::Pending ─► Wanted { certificate, digest } ─► Request ─► Response ─► attach: EFI program with signature
-//!  variable    ─► variable::Pending ─┘                                                     an update of a variable
+//!  variable    ─► variable::Pending ─┤                                                     an update of a variable
+//!  PCR value   ─► policy::Policy     ─┘                                                     `.pcrsig` of an EFI program
 //! ```
 //! Everything that is signed goes through one exchange ([`Wanted`] there, [`Signature`] back), so that a private key need not
 //! be where images are built. Signatures are RSASSA-PKCS1-v1_5 with SHA-256 (RFC 8017 §8.2), which has no random part:
@@ -25,6 +26,7 @@ mod generate;
 mod keys;
 #[cfg(feature = "keys")]
 mod pkcs11;
+pub mod policy;
 mod role;
 pub mod variable;
 

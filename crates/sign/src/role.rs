@@ -19,11 +19,14 @@ pub enum Role {
     /// Who signs updates.
     #[serde(rename = "update")]
     Update,
+    /// Who says which images a device's TPM gives the key of its state to.
+    #[serde(rename = "pcr")]
+    Pcr,
 }
 
 impl Role {
     /// Every role.
-    pub const ALL: [Self; 5] = [Self::Pk, Self::Kek, Self::Db, Self::Verity, Self::Update];
+    pub const ALL: [Self; 6] = [Self::Pk, Self::Kek, Self::Db, Self::Verity, Self::Update, Self::Pcr];
 
     /// Its name, also that of its files without their ending.
     #[must_use]
@@ -34,6 +37,7 @@ impl Role {
             Self::Db => "db",
             Self::Verity => "verity",
             Self::Update => "update",
+            Self::Pcr => "pcr",
         }
     }
 
@@ -46,14 +50,16 @@ impl Role {
             Self::Db => "signature database key",
             Self::Verity => "verity key",
             Self::Update => "update key",
+            Self::Pcr => "PCR policy key",
         }
     }
 
-    /// Length of its RSA key in bits. Firmware is sure to take 2048 only (UEFI 2.10 §32.5.1).
+    /// Length of its RSA key in bits. Firmware is sure to take 2048 only (UEFI 2.10 §32.5.1), and
+    /// so are TPMs (TCG, *PC Client Platform TPM Profile*, "Asymmetric Algorithms").
     #[cfg(feature = "keys")]
     pub(crate) const fn bits(self) -> usize {
         match self {
-            Self::Pk | Self::Kek | Self::Db => 2048,
+            Self::Pk | Self::Kek | Self::Db | Self::Pcr => 2048,
             Self::Verity | Self::Update => 3072,
         }
     }

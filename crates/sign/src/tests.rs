@@ -75,6 +75,17 @@ fn keys_are_the_users_own_and_never_replaced() {
     assert!(matches!(Keys::generate(&folder, Purpose::Development, "x"), Err(Error::Present { .. })));
     let again = Keys::open(&folder).unwrap();
     assert_eq!(again.certificates(), made.certificates());
+    // keys that are older than a role
+    let older = dir.path().join("older");
+    let older = Keys::generate(&older, Purpose::Development, "x").unwrap();
+    for name in ["pcr.crt", "pcr.key"] {
+        fs::remove_file(older.folder().join(name)).unwrap();
+    }
+    assert!(Keys::open(older.folder()).unwrap_err().to_string().contains("no pcr.crt: `cargo xtask keys generate`"));
+    let added = Keys::generate(older.folder(), Purpose::Production, "x").unwrap();
+    assert!(added.has_private(Role::Pcr) && added.purpose() == Purpose::Development);
+    assert_ne!(added.certificate(Role::Pcr), older.certificate(Role::Pcr));
+    assert_eq!(added.certificate(Role::Db), older.certificate(Role::Db));
     assert!(matches!(Keys::open(dir.path()), Err(Error::NoKeys { .. })));
     fs::write(dir.path().join("keys.json"), r#"{"format": 2, "purpose": "production"}"#).unwrap();
     assert!(Keys::open(dir.path()).unwrap_err().to_string().contains("format 2"));

@@ -33,7 +33,7 @@ pub const fn vendor(role: Role) -> Option<[u8; 16]> {
     match role {
         Role::Pk | Role::Kek => Some(GLOBAL),
         Role::Db => Some(DATABASE),
-        Role::Verity | Role::Update => None,
+        Role::Verity | Role::Update | Role::Pcr => None,
     }
 }
 

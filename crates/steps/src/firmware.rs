@@ -15,7 +15,7 @@ use types::{Arch, Bytes};
 /// Raised when the same parts would give another UKI.
 pub(crate) const UKI_VERSION: u32 = 2;
 /// Raised when the same parts would give another Xen image.
-pub(crate) const XEN_VERSION: u32 = 2;
+pub(crate) const XEN_VERSION: u32 = 3;
 /// Raised when the same files would give another ESP.
 pub(crate) const ESP_VERSION: u32 = 2;
 /// Raised when the same packages would give another loader.
@@ -76,6 +76,8 @@ pub(crate) struct Xen {
     /// Arguments of the first domain's kernel.
     pub(crate) cmdline: Vec<String>,
     pub(crate) os_release: String,
+    /// A line.
+    pub(crate) sbat: String,
 }
 
 /// Inputs `deb/…` (the hypervisor), `vmlinuz`, `initrd`, `root`; output `uki`.
@@ -90,6 +92,7 @@ pub(crate) fn xen(ctx: &mut Ctx<'_>) -> Result<(), StepError> {
         cmdline: &cmdline,
         ramdisk: &initrd(ctx, &cmdline)?,
         kernel: &fs::read(ctx.input("vmlinuz")?)?,
+        sbat: &params.sbat,
     };
     fs::write(ctx.out_blob("uki"), xen::assemble(&hypervisor, &contents)?)?;
     Ok(())

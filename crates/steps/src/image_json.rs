@@ -22,7 +22,8 @@ pub struct ImageJson {
     /// Whose signatures its programs have; absent where they have none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub signing: Option<SigningJson>,
-    /// What a TPM's registers (SHA-256 bank) hold when the kernel starts, by name: `pcr11` for what the EFI stub measures.
+    /// What a TPM's registers (SHA-256 bank) hold: `pcr11` when the kernel starts, by what the EFI stub measures; `pcr11-ready`
+    /// once the system is up; `pcr14` for a CONFIG without files. Xen measures nothing into register 11.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub measurements: BTreeMap<String, Digest>,
     /// The partitions of the disk.
@@ -44,7 +45,8 @@ pub struct SigningJson {
     /// What to know before such an image is used.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub warning: Option<String>,
-    /// Fingerprints (sha256 of the DER form) of the certificates that a device's firmware is to have.
+    /// Fingerprints (sha256 of the DER form) of the certificates that a device's firmware is to have, and of the one
+    /// that says to its TPM which images are the owner's.
     pub certificates: BTreeMap<Role, Digest>,
 }
 

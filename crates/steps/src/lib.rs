@@ -50,6 +50,7 @@ pub use judge::report;
 pub use project::{Project, Target, Targets};
 pub use publish::{Artefact, Published};
 pub use publish_update::{PublishedUpdate, UpdateParts, pack};
+pub use signing::with_policy;
 pub use slot::{Root, StoreParts};
 pub use upstream::take_over;
 pub use vendor::vendor;

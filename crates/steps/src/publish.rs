@@ -8,11 +8,11 @@ use crate::{
     slot::Root,
 };
 use ::size::Report;
-use boot::measure::{PCR, measure};
+use boot::measure::{CONFIG_PCR, PCR, PHASES, Register, config_event, is_measured, measure};
 use defs::Format;
 use graph::{Built, Cache, Graph, Input, StepId};
 use serde::{Deserialize, Serialize};
-use sign::Keys;
+use sign::{Keys, Role};
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs::{self, File},
@@ -169,7 +169,8 @@ impl Artefact<'_> {
             Format::Raw => ("raw".to_owned(), format!("live{mark}.raw")),
             Format::Qcow2 => ("qcow2".to_owned(), format!("live{mark}.qcow2")),
         });
-        let certificates = |keys: &Keys| signing::ENROLLED.map(|r| (r, keys.certificate(r).fingerprint())).into();
+        let roles = || signing::ENROLLED.into_iter().chain([Role::Pcr]);
+        let certificates = |keys: &Keys| roles().map(|r| (r, keys.certificate(r).fingerprint())).collect();
         let (root, inputs, lock) = (self.root()?, inputs(self.graph, self.built), &self.project.lock);
         Ok(ImageJson {
             format: 2,
@@ -194,13 +195,19 @@ impl Artefact<'_> {
         })
     }
 
-    /// What can be foretold of a TPM. Xen has no stub that measures.
+    /// What can be foretold of a TPM.
     fn measurements(&self, parts: &Parts) -> Result<BTreeMap<String, Digest>, Error> {
-        if self.project.defs.flavour(self.target.flavour)?.xen.is_some() {
-            return Ok(BTreeMap::new());
+        // it is made without files
+        let config = Register::default().extended(config_event(&BTreeMap::new()).as_bytes());
+        let mut registers = BTreeMap::from([(format!("pcr{CONFIG_PCR}"), config.value())]);
+        let uki = self.cache.cas().read(&parts.uki)?;
+        if is_measured(&uki)? {
+            let start = measure(&uki)?;
+            let ready = PHASES.iter().fold(start, |register, phase| register.extended(phase.as_bytes()));
+            registers.insert(format!("pcr{PCR}"), start.value());
+            registers.insert(format!("pcr{PCR}-ready"), ready.value());
         }
-        let register = measure(&self.cache.cas().read(&parts.uki)?)?;
-        Ok(BTreeMap::from([(format!("pcr{PCR}"), register.value())]))
+        Ok(registers)
     }
 
     fn write(&self, parts: &Parts, image: &ImageJson, sizes: &str, folder: &Path) -> Result<(), Error> {

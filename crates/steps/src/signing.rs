@@ -7,12 +7,17 @@ use crate::{
     Error,
     firmware::{Esp, whole_file},
 };
+use boot::{measure, uki};
 use cas::Cas;
-use sign::{Keys, Purpose, Role, Wanted, efi, variable};
+use sign::{
+    Keys, Purpose, Role, Wanted, efi,
+    policy::{self, Policy},
+    variable,
+};
 use types::Digest;
 
 /// Raised when the same programs and keys would give another image.
-pub(crate) const VERSION: u32 = 1;
+pub(crate) const VERSION: u32 = 2;
 
 /// The roles whose certificates a device's firmware is to have.
 pub(crate) const ENROLLED: [Role; 3] = [Role::Db, Role::Kek, Role::Pk];
@@ -43,10 +48,29 @@ pub(crate) struct Signed {
     writes: Vec<(String, Vec<u8>)>,
 }
 
+/// A kernel image with the signature by which TPMs know it: the key of a device's state is given to what measures like this. An
+/// image that measures nothing, Xen, stays as it is.
+///
+/// # Errors
+/// When the signature is to be made elsewhere, or the image has no room for it.
+pub fn with_policy(keys: &Keys, version: &str, image: Vec<u8>) -> Result<Vec<u8>, Error> {
+    let bad = |e: boot::pe::Error| Error::Signed { problem: e.to_string() };
+    if !measure::is_measured(&image).map_err(bad)? {
+        return Ok(image);
+    }
+    let certificate = keys.certificate(Role::Pcr);
+    let image = uki::with_policy_key(&image, &policy::public_key(certificate)?).map_err(bad)?;
+    let policy = Policy::new(measure::PCR, measure::measure(&image).map_err(bad)?.value());
+    let what = format!("PCR policy of {version}");
+    let signature = keys.sign(&[Wanted::new(what, Role::Pcr, certificate, policy.digest())])?;
+    uki::with_policy(&image, &policy.section(certificate, &signature[0])?).map_err(bad)
+}
+
 impl Signed {
-    /// Signs the EFI programs `loader` and `uki`, and what enrolls the certificates.
+    /// Signs the EFI programs `loader` and `uki`, and what enrolls the certificates. Where private keys are elsewhere, this takes
+    /// two requests: the signature over a program covers that over what it measures.
     pub(crate) fn new(keys: &Keys, version: &str, cas: &Cas, loader: Digest, uki: Digest) -> Result<Self, Error> {
-        let (loader, uki) = (cas.read(&loader)?, cas.read(&uki)?);
+        let (loader, uki) = (cas.read(&loader)?, with_policy(keys, version, cas.read(&uki)?)?);
         let programs = [efi::Pending::new(&loader)?, efi::Pending::new(&uki)?];
         let variable = |role| Some((role, variable::Pending::new(role, keys.certificate(role), keys.owner())?));
         let variables: Vec<_> = ENROLLED.into_iter().filter_map(variable).collect();

@@ -1,8 +1,8 @@
 //! What the firmware and the loader start.
 
 use crate::Report;
-use boot::{arch::check_arch, describe, loader, pe};
-use sign::{Certificate, efi};
+use boot::{arch::check_arch, describe, loader, measure, pe, uki};
+use sign::{Certificate, efi, policy::Policy};
 use tree::{Kind, Tree};
 use types::{Arch, Digest};
 
@@ -54,7 +54,8 @@ pub(crate) fn programs(report: &mut Report, files: &Tree, db: Option<&Certificat
             let text = check(&program, arch, db)?;
             let image = describe(&program)?;
             let root = Root { hash: image.root_hash, data_blocks: image.data_blocks };
-            Ok((root, format!("{text}{}, starts the slot with root hash {}", sbat(&program)?, root.hash)))
+            let (sbat, policy) = (sbat(&program)?, policy(&program)?);
+            Ok((root, format!("{text}{sbat}{policy}, starts the slot with root hash {}", root.hash)))
         });
         if let Some(root) = report.note(name, root) {
             programs.push(Program { arch, root: Some(root) });
@@ -72,6 +73,14 @@ fn check(program: &[u8], arch: Arch, db: Option<&Certificate>) -> Result<String,
     };
     efi::verify(program, db).map_err(|e| e.to_string())?;
     Ok(format!("for {arch}, signed by {}", db.subject()))
+}
+
+/// Whether the TPM policy of an image that has one is signed, and for what the image measures.
+fn policy(program: &[u8]) -> Result<String, String> {
+    let Some((key, signatures)) = uki::policy(program).map_err(|e| e.to_string())? else { return Ok(String::new()) };
+    let value = measure::measure(program).map_err(|e| e.to_string())?.value();
+    Policy::new(measure::PCR, value).check(key, signatures)?;
+    Ok(format!(", policy for PCR {} signed", measure::PCR))
 }
 
 /// The components of a program by which it can be revoked (shim, `SBAT.md`), with their generations; Xen's has none.

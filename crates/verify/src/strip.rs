@@ -1,6 +1,7 @@
 //! A disk without its signatures, which anyone can build again.
 
 use crate::volume;
+use boot::uki;
 use disk::{Placed, copy_range, extents, gpt};
 use sign::efi;
 use std::{fs::File, path::Path};
@@ -56,6 +57,7 @@ fn unsigned(files: &Tree) -> Result<Tree, String> {
         {
             let program = content.read().map_err(|e| e.to_string())?;
             let program = efi::strip(&program).map_err(|e| format!("{path}: {e}"))?;
+            let program = uki::without_policy(&program).map_err(|e| format!("{path}: {e}"))?;
             entry.kind = Kind::File(Content::Inline(program.into()));
         }
         stripped.insert(path.clone(), entry).map_err(|e| e.to_string())?;

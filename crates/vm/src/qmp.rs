@@ -82,11 +82,16 @@ impl Qmp {
 
     /// Runs a command and gives its answer.
     pub(crate) fn execute(&mut self, command: &str) -> Result<Value, Error> {
+        self.execute_with(command, &json!({}))
+    }
+
+    /// As [`execute`](Self::execute), with arguments.
+    pub(crate) fn execute_with(&mut self, command: &str, arguments: &Value) -> Result<Value, Error> {
         if self.stream.is_none() {
             self.stream = Some(self.connected.recv_timeout(ANSWER).map_err(|e| lost(command, e))?);
         }
         let stream = self.stream.as_mut().ok_or_else(|| lost(command, RecvTimeoutError::Disconnected))?;
-        let line = format!("{}\n", json!({ "execute": command }));
+        let line = format!("{}\n", json!({ "execute": command, "arguments": arguments }));
         stream.write_all(line.as_bytes()).map_err(|_| lost(command, RecvTimeoutError::Disconnected))?;
         let reply = self.replies.recv_timeout(ANSWER).map_err(|e| lost(command, e))?;
         reply.map_err(|reason| Error::Qmp(format!("QEMU refused `{command}`: {reason}")))

@@ -43,7 +43,7 @@ pub(crate) fn open(session: &Session) -> Result<Keys, Failure> {
     }
     let folder = default()?;
     match Keys::open(&folder) {
-        Err(sign::Error::NoKeys { .. }) => {
+        Err(sign::Error::NoKeys { .. } | sign::Error::NoKey { .. }) => {
             session.events.say(&format!("making development keys in {}", folder.display()));
             match Keys::generate(&folder, Purpose::Development, "EVE-k development") {
                 // someone else was faster

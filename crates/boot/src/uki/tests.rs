@@ -73,6 +73,21 @@ fn microcode_comes_before_the_initramfs() {
 }
 
 #[test]
+fn a_policy_is_measured_by_its_key_alone_and_comes_off_again() {
+    let image = assemble(&program(1024, STUB_SBAT), &contents(&program(1024, STUB_SBAT))).unwrap();
+    assert_eq!(policy(&image), Ok(None));
+    assert_eq!(without_policy(&image), Ok(image.clone()));
+    let keyed = with_policy_key(&image, "a key").unwrap();
+    let whole = with_policy(&keyed, "{}").unwrap();
+    assert_eq!(policy(&whole), Ok(Some((b"a key".as_slice(), b"{}".as_slice()))));
+    let measured = |image: &[u8]| crate::measure::measure(image).unwrap();
+    assert_ne!(measured(&keyed), measured(&image));
+    assert_eq!(measured(&whole), measured(&keyed));
+    assert_eq!(without_policy(&whole), Ok(image));
+    assert_eq!(with_policy_key(&whole, "a key"), Err(Error::Present { name: ".pcrpkey" }));
+}
+
+#[test]
 fn a_program_that_ends_within_its_headers_is_none() {
     let stub = program(1024, STUB_SBAT);
     assert!((0..352).all(|cut| sections(&stub[..cut]).is_err()));
@@ -86,7 +101,9 @@ proptest! {
         stub[at..at + 4].copy_from_slice(&value);
         let _ = sections(&stub);
         let _ = assemble(&stub, &contents(&linux));
+        let _ = pe::take_off(&mut stub.clone(), &[".sbat"]);
         stub.truncate(cut);
+        let _ = pe::take_off(&mut stub.clone(), &[".sbat"]);
         let _ = sections(&stub);
         let _ = assemble(&stub, &contents(&linux));
     }

@@ -170,13 +170,12 @@ impl Planner<'_> {
             let step = Step::new(self.flavoured("xen"), "xen", firmware::XEN_VERSION, firmware::xen)
                 .at(format!("hv/{}.yml", self.target.flavour), None);
             self.with_debs(
-                params(step, &Xen { arch: self.arch(), options, cmdline, os_release }),
+                params(step, &Xen { arch: self.arch(), options, cmdline, os_release, sbat }),
                 HYPERVISOR,
                 self.arch(),
                 |_| true,
             )?
         } else {
-            let sbat = crate::texts::sbat(self.project);
             let uki = Uki { arch: self.arch(), cmdline, os_release, sbat };
             let step = Step::new(self.flavoured("uki"), "uki", firmware::UKI_VERSION, firmware::uki)
                 .from("release", kernel.clone(), "release")

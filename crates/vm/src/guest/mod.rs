@@ -15,10 +15,12 @@ use crate::{
     tools::{Call, Running, Tools, Uses},
 };
 use sandbox::{Exit, Io};
+use serde_json::Value;
 use std::{
     fs::{self, File},
+    io::Write as _,
     path::Path,
-    process::Stdio,
+    process::{ChildStdin, Stdio},
     thread,
     time::{Duration, Instant},
 };
@@ -33,6 +35,8 @@ pub struct Guest {
     tools: Tools,
     prepared: Prepared,
     qemu: Running,
+    /// What goes to the serial console.
+    keyboard: Option<ChildStdin>,
     /// Set once QEMU was waited for.
     ended: Option<Exit>,
     qmp: Qmp,
@@ -63,13 +67,14 @@ impl Guest {
         let errors = create(&prepared.dir.join("qemu.log"))?;
         let call = qemu_call(machine, &prepared, args);
         let mut qemu =
-            tools.spawn(&call, Io { stdin: Stdio::null(), stdout: Stdio::piped(), stderr: errors.into() })?;
+            tools.spawn(&call, Io { stdin: Stdio::piped(), stdout: Stdio::piped(), stderr: errors.into() })?;
+        let keyboard = qemu.stdin();
         if let Some(serial) = qemu.stdout() {
             let watch = watch.clone();
             thread::spawn(move || watch.feed_serial(serial, log, on_line));
         }
         let (machine, tools) = (machine.clone(), tools.clone());
-        Ok(Self { machine, tools, prepared, qemu, ended: None, qmp, watch, ssh: None })
+        Ok(Self { machine, tools, prepared, qemu, keyboard, ended: None, qmp, watch, ssh: None })
     }
 
     /// Waits for something to happen, no longer than `limit`.
@@ -172,6 +177,27 @@ impl Guest {
     #[must_use]
     pub fn events(&self) -> Vec<Event> {
         self.watch.look().events.clone()
+    }
+
+    /// Types a line at the serial console.
+    ///
+    /// # Errors
+    /// When QEMU is gone.
+    pub fn types(&mut self, line: &str) -> Result<(), Error> {
+        let keyboard = self.keyboard.as_mut().ok_or_else(|| Error::Qmp("QEMU takes no input".to_owned()))?;
+        keyboard
+            .write_all(format!("{line}\r").as_bytes())
+            .map_err(Error::io("type at", Path::new("the serial console")))
+    }
+
+    /// Plugs in a device: its driver, and properties of it (QEMU, `device_add`).
+    ///
+    /// # Errors
+    /// When QEMU does not take it.
+    pub fn plug(&mut self, driver: &str, properties: &[(&str, &str)]) -> Result<(), Error> {
+        let properties = properties.iter().copied().chain([("driver", driver)]);
+        let arguments = properties.map(|(name, value)| (name.to_owned(), value.into())).collect();
+        self.qmp.execute_with("device_add", &Value::Object(arguments)).map(drop)
     }
 
     /// Presses the power button and waits until the guest has switched itself off.
