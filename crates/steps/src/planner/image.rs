@@ -164,6 +164,7 @@ impl Planner<'_> {
         let own = defs.kernel.arch.get(&self.arch()).map(|a| a.cmdline.clone()).unwrap_or_default();
         let cmdline = [own, defs.kernel.cmdline.clone(), hv.kernel.cmdline.clone()].concat();
         let os_release = crate::texts::os_release(self.project, self.target);
+        let sbat = crate::texts::sbat(self.project);
         let step = if let Some(xen) = &hv.xen {
             let own = xen.arch.get(&self.arch()).map(|a| a.cmdline.clone()).unwrap_or_default();
             let options = [own, xen.cmdline.clone()].concat();
