@@ -1,8 +1,10 @@
 //! What every flavour's system is, whatever runs on it.
 
 use crate::{Checks, described};
+use boot::measure::Register;
+use serde_json::Value;
 use std::{path::Path, time::Duration};
-use types::Arch;
+use types::{Arch, Digest};
 use vm::Guest;
 
 /// File systems of the kernel's own, which keep nothing on a disk.
@@ -64,15 +66,45 @@ pub fn start_was_secure(guest: &mut Guest, checks: &mut Checks, arguments: &str)
     }
 }
 
-/// The TPM was told what the image's description foretells.
+/// The TPM was told what the image's description foretells of the kernel image, and what CONFIG has for files.
 pub fn start_was_measured(guest: &mut Guest, checks: &mut Checks, image: &Path) {
-    for (name, expected) in described(image).measurements {
-        let number = name.trim_start_matches("pcr");
-        let found = guest.sh(&format!("cat /sys/class/tpm/tpm0/pcr-sha256/{number}"));
-        if let Some(found) = checks.answer(&name, found) {
-            checks.equal(&format!("{name} is as foretold"), found.to_lowercase(), expected.hex());
-        }
+    if let Some(found) = checks.answer("register 11", register(guest, 11)) {
+        let foretold = described(image).measurements.get("pcr11-ready").map(Digest::hex);
+        checks.equal("register 11 is as foretold", Some(found), foretold);
     }
+    // as the documentation says that anyone can do it
+    let list =
+        "cd /config && LC_ALL=C find . -type f -printf '%P\\0' | LC_ALL=C sort -z | xargs -0 sha256sum | sha256sum";
+    let (list, found) = (guest.sh(list), register(guest, 14));
+    if let (Some(list), Some(found)) = (checks.answer("CONFIG's files", list), checks.answer("register 14", found)) {
+        let event = format!("config:{}", list.split(' ').next().unwrap_or_default());
+        let expected = Register::default().extended(event.as_bytes()).value().hex();
+        checks.equal("register 14 is CONFIG", found, expected);
+    }
+}
+
+/// The value of a register of the TPM (SHA-256 bank).
+fn register(guest: &mut Guest, number: u32) -> Result<String, vm::Error> {
+    Ok(guest.sh(&format!("cat /sys/class/tpm/tpm0/pcr-sha256/{number}"))?.to_lowercase())
+}
+
+/// What `vault status` says of P3.
+///
+/// # Panics
+/// When it says nothing.
+pub fn vault(guest: &mut Guest) -> Value {
+    let text = guest.sh("vault status --json").unwrap_or_else(|e| panic!("{e}"));
+    serde_json::from_str(&text).unwrap_or_else(|e| panic!("{e}: {text}"))
+}
+
+/// P3 is sealed to this machine and to the owner's images, and the TPM has opened it.
+pub fn state_is_sealed(guest: &mut Guest, checks: &mut Checks) {
+    let vault = vault(guest);
+    for (field, expected) in [("state", "sealed".into()), ("opened_by", "tpm".into()), ("image_policy", true.into())] {
+        checks.equal(&format!("P3: {field}"), vault[field].clone(), expected);
+    }
+    let kind = guest.sh("blkid -p -s TYPE -o value /dev/disk/evek/P3");
+    checks.equal("what P3 is", kind.unwrap_or_else(|e| e.to_string()), "crypto_LUKS".to_owned());
 }
 
 /// The root is the slot of `image.json`, through dm-verity, and nothing can be written to it.
@@ -112,13 +144,18 @@ pub fn slot_is_verified_and_read_only(guest: &mut Guest, checks: &mut Checks, im
 
 /// Nothing but P3 keeps what is written.
 pub fn state_is_on_p3_only(guest: &mut Guest, checks: &mut Checks) {
-    let Some(p3) = checks.answer("P3", guest.sh("readlink -f /dev/disk/evek/P3")) else { return };
+    // the vault's device, whether it encrypts or not
+    let p3 = "/dev/mapper/persist";
+    let on = guest.sh(
+        "test $(basename $(readlink -f /dev/disk/evek/P3)) = $(dmsetup deps -o devname persist | sed 's/.*(//; s/)//')",
+    );
+    checks.answer("what is mounted lies on P3", on);
     let Some(mounts) = checks.answer("mounts", guest.sh("findmnt -rno TARGET,SOURCE,FSTYPE,OPTIONS")) else { return };
     let writable = mounts.lines().filter_map(|line| {
         let [target, source, kind, options] = line.split(' ').collect::<Vec<_>>()[..] else { return Some(line) };
         let volatile = WITHOUT_DISK.contains(&kind) || ["tmpfs", "ramfs"].contains(&kind);
-        // a bind of a folder of P3 is shown as `/dev/vda5[/log]`
-        let on_p3 = source.split('[').next() == Some(p3.as_str());
+        // a bind of a folder of P3 is shown as `/dev/mapper/persist[/log]`
+        let on_p3 = source.split('[').next() == Some(p3);
         let upper = options.split(',').find_map(|o| o.strip_prefix("upperdir="));
         let upper_on_p3 =
             kind == "overlay" && upper.is_none_or(|u| u.starts_with("/persist/") || u.starts_with("/run/"));

@@ -8,7 +8,7 @@ use cas::Cas;
 use sign::Keys;
 use slots::Contents;
 use std::{fs::File, path::Path};
-use steps::{Root, StoreParts, Target, UpdateParts};
+use steps::{Root, StoreParts, Target, UpdateParts, with_policy};
 use types::{Arch, Digest, Flavour};
 
 /// In the kernel image's arguments; what takes its place must have its length.
@@ -63,7 +63,7 @@ impl<'a> Variant<'a> {
             version: self.version.to_owned(),
             target: Target { flavour, arch },
             root,
-            kernel: signed(&kernel, keys),
+            kernel: signed(&with_policy(keys, self.version, kernel).unwrap_or_else(|e| panic!("{e}")), keys),
             loader: signed(&blob(image, &cas, "loader"), keys),
             store,
         };

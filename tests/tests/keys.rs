@@ -1,23 +1,22 @@
 //! Signatures by private keys that are elsewhere: in a token, behind an exchange of files.
 
-use boot_tests::{Checks, oracles::Oracles, secure_boot::keys, variable};
+use boot_tests::{Checks, Copy, image, oracles::Oracles, secure_boot::keys, variable};
 use sign::{Request, Response, Role, Wanted};
 use std::{fs, path::Path};
-use types::Digest;
+use types::{Arch, Digest, Flavour};
 
 /// Where Debian has SoftHSM.
 const MODULE: &str = "/usr/lib/softhsm/libsofthsm2.so";
 
-/// The certificates of keys, and what tells which token has their private keys.
-fn public_part(folder: &Path) {
+/// The certificates of keys, and what tells where their private keys are.
+fn public_part(folder: &Path, place: &str) {
     let keys = keys();
     fs::create_dir(folder).expect("a folder");
     for role in Role::ALL {
         let name = format!("{role}.crt");
         fs::copy(keys.folder().join(&name), folder.join(&name)).expect("a certificate");
     }
-    let about =
-        format!(r#"{{"format": 1, "purpose": "production", "pkcs11": {{"module": "{MODULE}", "token": "evek"}}}}"#);
+    let about = format!(r#"{{"format": 1, "purpose": "production"{place}}}"#);
     fs::write(folder.join("keys.json"), about).expect("keys.json");
 }
 
@@ -26,7 +25,7 @@ fn a_token_makes_the_same_signatures_as_the_keys_that_it_was_given() {
     let (dir, keys) = (tempfile::tempdir().expect("a folder"), keys());
     let shared = dir.path().join("shared");
     fs::create_dir_all(shared.join("tokens")).expect("a folder for tokens");
-    public_part(&shared.join("public"));
+    public_part(&shared.join("public"), &format!(r#", "pkcs11": {{"module": "{MODULE}", "token": "evek"}}"#));
     fs::write(shared.join("softhsm2.conf"), "directories.tokendir = /in/shared/tokens\n").expect("its settings");
     let want = |role| Wanted::new("a test", role, keys.certificate(role), Digest::of(b"a test"));
     let request = Request::new([Role::Db, Role::Kek, Role::Pk, Role::Db].map(want).to_vec());
@@ -67,5 +66,39 @@ fn a_token_makes_the_same_signatures_as_the_keys_that_it_was_given() {
     let refused = sign("4321", "refused.json").expect_err("a wrong PIN opens nothing");
     checks.that("a wrong PIN", refused.contains("token `evek`") && refused.contains("Code(12)"), refused);
     checks.that("no answer then", !shared.join("refused.json").exists(), "there is one");
+    checks.finish();
+}
+
+/// First what TPMs know an image by, then the programs, which carry that.
+#[test]
+fn an_image_is_signed_by_private_keys_that_are_elsewhere() {
+    let (dir, copy) = (tempfile::tempdir().expect("a folder"), Copy::new());
+    let path = |name: &str| dir.path().join(name).to_str().expect("a path of text").to_owned();
+    let (public, answer) = (path("public"), path("answer.json"));
+    public_part(Path::new(&public), "");
+    let private = keys().folder().to_str().expect("a path of text").to_owned();
+    let request = copy.path().join("dist/signing-request.json");
+    let request = request.to_str().expect("a path of text");
+    let build = || copy.xtask(&["image", "--hv", "kvm", "--arch", "amd64", "--keys", &public]);
+    let mut checks = Checks::default();
+    for (round, wanted) in [("first", "PCR policy of"), ("second", "EFI program of")] {
+        let asked = build();
+        checks.equal(&format!("the {round} build asks"), asked.code, 12);
+        checks.that("it says what to do", asked.stderr.contains("keys import"), &asked.stderr);
+        let text = fs::read_to_string(request).unwrap_or_else(|e| e.to_string());
+        checks.that(&format!("the {round} request"), text.contains(wanted), &text);
+        let signed = copy.xtask(&["keys", "sign", request, &answer, "--keys", &private]);
+        checks.equal(&format!("the {round} answer"), signed.code, 0);
+        let imported = copy.xtask(&["keys", "import", &answer, "--keys", &public]);
+        checks.that(&format!("the {round} import"), imported.code == 0, &imported.stderr);
+    }
+    let built = build();
+    checks.that("the image", built.code == 0, &built.stderr);
+    let image = image(Flavour::Kvm, Arch::Amd64);
+    let name = image.file_name().expect("a folder of an image");
+    let read = |folder: &Path, name: &str| fs::read(folder.join(name)).unwrap_or_else(|e| panic!("{name}: {e}"));
+    let folder = copy.path().join("dist/amd64").join(name);
+    let same = read(&folder, "evek.efi") == read(&image, "evek.devkeys.efi");
+    checks.that("its program is, byte for byte, as signed with keys at hand", same, "it is another");
     checks.finish();
 }

@@ -78,14 +78,23 @@ pub fn without_policy(image: &[u8]) -> Result<Vec<u8>, Error> {
     Ok(image)
 }
 
+/// What [`with_policy_key`] and [`with_policy`] have added to an image.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Policy<'a> {
+    /// The public key (PEM).
+    pub key: &'a [u8],
+    /// The signatures (JSON).
+    pub signatures: &'a [u8],
+}
+
 /// The public key and the signatures of an image; none in one that nobody has signed.
 ///
 /// # Errors
 /// [`Error::NotPe`].
-pub fn policy(image: &[u8]) -> Result<Option<(&[u8], &[u8])>, Error> {
+pub fn policy(image: &[u8]) -> Result<Option<Policy<'_>>, Error> {
     let sections = sections(image)?;
     let [key, signatures] = POLICY.map(|name| sections.iter().find(|s| s.name == name).map(|s| s.data));
-    Ok(key.zip(signatures))
+    Ok(key.zip(signatures).map(|(key, signatures)| Policy { key, signatures }))
 }
 
 /// Overwrites the stub's SBAT section with the merged one, in place, as ukify does.

@@ -76,7 +76,6 @@ impl Certificate {
         &self.x509
     }
 
-    #[cfg(feature = "keys")]
     pub(crate) const fn key(&self) -> &RsaPublicKey {
         &self.key
     }

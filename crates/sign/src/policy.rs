@@ -3,7 +3,11 @@
 
 use crate::{Certificate, Error};
 use base64::{Engine as _, prelude::BASE64_STANDARD};
-use rsa::pkcs8::der::{Document, pem::LineEnding};
+use rsa::{
+    RsaPublicKey,
+    pkcs1::EncodeRsaPublicKey as _,
+    pkcs8::der::{Document, pem::LineEnding},
+};
 use serde::{Deserialize, Serialize};
 use types::{Digest, Hasher};
 
@@ -33,7 +37,7 @@ struct Signatures {
 struct Signed {
     /// The registers.
     pcrs: Vec<u32>,
-    /// The digest of the public key.
+    /// The digest of the public key as `RSAPublicKey` (RFC 8017 §A.1.1) in DER.
     pkfp: String,
     /// The policy's digest.
     pol: String,
@@ -74,7 +78,7 @@ impl Policy {
         }
         let signed = Signed {
             pcrs: vec![self.register],
-            pkfp: Digest::of(&certificate.public_key()?).hex(),
+            pkfp: fingerprint(certificate.key()).map_err(Error::Encoding)?,
             pol: self.digest.hex(),
             sig: BASE64_STANDARD.encode(signature),
         };
@@ -89,10 +93,10 @@ impl Policy {
         let text = |e: &dyn std::fmt::Display| e.to_string();
         let pem = std::str::from_utf8(public_key).map_err(|e| text(&e))?;
         let (_, der) = Document::from_pem(pem).map_err(|e| text(&e))?;
-        let key: rsa::RsaPublicKey =
+        let key: RsaPublicKey =
             rsa::pkcs8::DecodePublicKey::from_public_key_der(der.as_bytes()).map_err(|e| text(&e))?;
         let signatures: Signatures = serde_json::from_slice(section).map_err(|e| text(&e))?;
-        let fingerprint = Digest::of(der.as_bytes()).hex();
+        let fingerprint = fingerprint(&key)?;
         let by = |s: &&Signed| s.pkfp == fingerprint && s.pcrs == [self.register];
         let signed = signatures.sha256.iter().find(by).ok_or("no policy is signed by the image's key")?;
         if signed.pol != self.digest.hex() {
@@ -103,6 +107,12 @@ impl Policy {
         let right = key.verify(scheme, self.digest().as_bytes(), &signature);
         right.map_err(|_| "the policy's signature is not by the image's key".to_owned())
     }
+}
+
+/// What a section `.pcrsig` names a key by.
+fn fingerprint(key: &RsaPublicKey) -> Result<String, String> {
+    let der = key.to_pkcs1_der().map_err(|e| e.to_string())?;
+    Ok(Digest::of(der.as_bytes()).hex())
 }
 
 /// The section `.pcrpkey` for the key of a certificate: `SubjectPublicKeyInfo` as PEM.

@@ -3,11 +3,11 @@
 use crate::{Entry, Error, Name, SlotStatus, State, Status, TRIES, Tries, compare};
 use disk::{Blocks, Guid, Placed, Window, fat::Edit, gpt};
 use std::cmp::Ordering;
-use types::{Arch, Bytes, Digest, Slot};
+use types::{Bytes, Digest, Slot};
 
 /// Where systemd-boot looks for kernel images.
 const IMAGES: &str = "EFI/Linux";
-const ESP: &str = "EFI System";
+pub(crate) const ESP: &str = "EFI System";
 
 /// The GUID of a slot that is being written.
 fn writing() -> Guid {
@@ -155,25 +155,7 @@ impl<B: Blocks> Device<B> {
         Ok(other.clone())
     }
 
-    /// The boot loader's bytes; `None` where there is none for this architecture.
-    ///
-    /// # Errors
-    /// As [`Self::status`].
-    pub fn loader(&self, arch: Arch) -> Result<Option<Vec<u8>>, Error> {
-        Ok(self.esp()?.read(&boot::loader::fallback_path(arch))?)
-    }
-
-    /// Replaces the boot loader, at once or not at all.
-    ///
-    /// # Errors
-    /// As [`Self::status`].
-    pub fn replace_loader(&self, arch: Arch, program: &[u8]) -> Result<(), Error> {
-        let mut esp = self.esp()?;
-        esp.reclaim()?;
-        Ok(esp.replace(&boot::loader::fallback_path(arch), program)?)
-    }
-
-    /// A file of the ESP.
+    /// A file of the ESP; `None` where there is none.
     ///
     /// # Errors
     /// As [`Self::status`].
@@ -181,11 +163,11 @@ impl<B: Blocks> Device<B> {
         Ok(self.esp()?.read(path)?)
     }
 
-    fn table(&self) -> Result<gpt::Table, Error> {
+    pub(crate) fn table(&self) -> Result<gpt::Table, Error> {
         Ok(gpt::read_any(&self.disk)?.0)
     }
 
-    fn esp(&self) -> Result<Edit<Window<&B>>, Error> {
+    pub(crate) fn esp(&self) -> Result<Edit<Window<&B>>, Error> {
         let table = self.table()?;
         let place = table.by_label(ESP).ok_or(Error::NoPartition { label: ESP })?;
         let window = Window::new(&self.disk, place.start, place.partition.size);

@@ -19,6 +19,7 @@ mod contents;
 mod device;
 mod entry;
 mod error;
+mod loader;
 mod status;
 mod version;
 
@@ -26,6 +27,7 @@ pub use contents::{Contents, Unfit};
 pub use device::Device;
 pub use entry::{Entry, Name, Tries};
 pub use error::Error;
+pub use loader::second_loader_path;
 pub use status::{SlotStatus, State, Status};
 pub use version::compare;
 

@@ -1,6 +1,6 @@
 //! Every transition, cut at every point; and long lives of devices with cuts, failures and all.
 
-use crate::{Device, Error, State, Status, TRIES};
+use crate::{Device, Error, State, Status, TRIES, second_loader_path};
 use boot::{pe::example, uki};
 use disk::{
     Blocks, Guid, Layout, Partition, PartitionType, Window,
@@ -230,6 +230,64 @@ fn a_boot_loader_is_replaced_at_once() {
         Ok(())
     })
     .unwrap();
+}
+
+/// Every state that a cut leaves while `act` changes the second boot loader of a disk.
+fn second_loader_cut_everywhere(base: &File, allowed: &[Option<&[u8]>], act: impl Fn(&dyn Blocks)) -> Vec<usize> {
+    let recorder = Recorder::new(base);
+    act(&recorder);
+    let after = Device::new(&recorder).second_loader(Arch::Amd64).unwrap();
+    let (_, events) = recorder.into_parts();
+    let options = Options { seed: 3, random_per_point: 8, only: None };
+    let mut seen = vec![0; allowed.len()];
+    states(&base, &events, &options, |point, state: &Cut<'_, &File>| -> Result<(), ()> {
+        let device = Device::new(state);
+        assert_eq!(device.loader(Arch::Amd64).unwrap().unwrap(), b"old loader", "after {point:?}");
+        let found = device.second_loader(Arch::Amd64).unwrap();
+        let which = allowed.iter().position(|allowed| *allowed == found.as_deref());
+        seen[which.unwrap_or_else(|| panic!("after {point:?} the second one is neither old nor new"))] += 1;
+        act(state);
+        assert_eq!(device.second_loader(Arch::Amd64).unwrap(), after, "after {point:?} and once more");
+        assert_eq!(device.loader(Arch::Amd64).unwrap().unwrap(), b"old loader", "after {point:?} and once more");
+        Ok(())
+    })
+    .unwrap();
+    seen
+}
+
+#[test]
+fn a_second_boot_loader_comes_changes_and_goes_at_once_and_the_first_stays() {
+    let (disk, arch) = (disk(), Arch::Amd64);
+    let (new, newer) = (vec![0x5a; 70_000], vec![0xa5; 90_000]);
+    let write = |program: &[u8]| {
+        let program = program.to_vec();
+        move |disk: &dyn Blocks| Device::new(disk).replace_second_loader(arch, &program).unwrap()
+    };
+    let remove = |disk: &dyn Blocks| Device::new(disk).remove_second_loader(arch).unwrap();
+    let both = |seen: Vec<usize>| assert!(seen.iter().all(|count| *count > 0), "{seen:?}");
+    both(second_loader_cut_everywhere(&disk, &[None, Some(&new)], write(&new)));
+    write(&new)(&disk);
+    both(second_loader_cut_everywhere(&disk, &[Some(&new), Some(&newer)], write(&newer)));
+    both(second_loader_cut_everywhere(&disk, &[Some(&new), None], remove));
+}
+
+#[test]
+fn the_second_boot_loader_has_its_own_place_on_the_same_partition() {
+    let disk = disk();
+    let device = Device::new(&disk);
+    device.replace_second_loader(Arch::Amd64, b"second").unwrap();
+    assert_eq!(device.read("EFI/evek/BOOTX64.EFI").unwrap().unwrap(), b"second");
+    assert_eq!(second_loader_path(Arch::Arm64), "EFI/evek/BOOTAA64.EFI");
+    let esp = device.esp_partition().unwrap();
+    assert_eq!((esp.partition.number, esp.partition.guid), (1, Guid::of_name("esp")));
+    assert_eq!((esp.start, esp.partition.size), (Bytes::mib(1), Bytes::mib(5)));
+    // one that is missing is made
+    Edit::open(Window::new(&disk, esp.start, esp.partition.size).unwrap())
+        .unwrap()
+        .remove("EFI/BOOT/BOOTX64.EFI")
+        .unwrap();
+    device.replace_loader(Arch::Amd64, b"first").unwrap();
+    assert_eq!(device.loader(Arch::Amd64).unwrap().unwrap(), b"first");
 }
 
 #[test]

@@ -17,7 +17,7 @@ use sign::{
 use types::Digest;
 
 /// Raised when the same programs and keys would give another image.
-pub(crate) const VERSION: u32 = 2;
+pub(crate) const VERSION: u32 = 3;
 
 /// The roles whose certificates a device's firmware is to have.
 pub(crate) const ENROLLED: [Role; 3] = [Role::Db, Role::Kek, Role::Pk];

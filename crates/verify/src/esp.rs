@@ -77,9 +77,9 @@ fn check(program: &[u8], arch: Arch, db: Option<&Certificate>) -> Result<String,
 
 /// Whether the TPM policy of an image that has one is signed, and for what the image measures.
 fn policy(program: &[u8]) -> Result<String, String> {
-    let Some((key, signatures)) = uki::policy(program).map_err(|e| e.to_string())? else { return Ok(String::new()) };
+    let Some(policy) = uki::policy(program).map_err(|e| e.to_string())? else { return Ok(String::new()) };
     let value = measure::measure(program).map_err(|e| e.to_string())?.value();
-    Policy::new(measure::PCR, value).check(key, signatures)?;
+    Policy::new(measure::PCR, value).check(policy.key, policy.signatures)?;
     Ok(format!(", policy for PCR {} signed", measure::PCR))
 }
 

@@ -6,7 +6,8 @@
 //!     ─► /run/evek/store (EROFS) ─► its root image's layers at /run/evek/layers/<hex> (EROFS, from the files)
 //!     ─► overlay, read-only, at /sysroot ─► switch root ─► /usr/lib/systemd/systemd
 //! ```
-//! The initramfs holds this program, kernel modules and the command line that the image was made with, nothing else. Every line it logs begins with `evek-init:`. When a
+//! The initramfs holds this program, kernel modules and the command line that the image was made with; the EFI stub adds the
+//! owner's policy for the TPM. Every line that is logged begins with `evek-init:`. When a
 //! step fails it says which, and what it had found, and restarts the machine after ten seconds, so that the boot loader
 //! can count the attempt; with `evek.debug` on the command line it stands still instead.
 //!
@@ -79,6 +80,7 @@ fn boot(debug: &mut bool) -> Result<Infallible, Error> {
     mount_root(&store)?;
     files::write(Path::new("/run/evek/slot.json"), &slot.to_json(cmdline.root_hash, cmdline.data_blocks))?;
     files::write(Path::new("/run/udev/rules.d/61-evek.rules"), &udev::rules(&slot.disk_number))?;
+    keep_policy()?;
 
     log::info(&format!("starting {} from {}", cmdline.init, store.root().name));
     switch::root(Path::new(SYSROOT), &cmdline.init)
@@ -94,6 +96,18 @@ fn first_mounts() -> Result<(), Error> {
     ] {
         files::make_folder(Path::new(target))?;
         mount(kind, target, kind, flags, options).map_err(|e| Error::mount(kind, target, e))?;
+    }
+    Ok(())
+}
+
+/// Keeps what the EFI stub has taken out of the kernel image for the TPM: whose images get the key of P3, and that this is one.
+/// Where systemd's tools look for it (systemd-stub(7), "Initrd Resources").
+fn keep_policy() -> Result<(), Error> {
+    for name in ["tpm2-pcr-public-key.pem", "tpm2-pcr-signature.json"] {
+        let from = Path::new("/.extra").join(name);
+        if from.exists() {
+            files::write(&Path::new("/run/systemd").join(name), &files::read_text(&from)?)?;
+        }
     }
     Ok(())
 }

@@ -5,9 +5,10 @@ use crate::{
     error::Error,
     kernel,
     limit::Meter,
+    loader::Loader,
     machine::{self, Running},
     places::Places,
-    record::{Last, Outcome, Progress, Records},
+    record::{Last, LoaderState, LoaderTrial, Outcome, Progress, Records},
     source::{self, Fetch, Source},
     trust,
     writer::{self, Writer},
@@ -15,10 +16,7 @@ use crate::{
 use artefact::{Blob, Update, oci::Manifest};
 use sign::Certificate;
 use slots::{Device, SlotStatus, compare};
-use std::{
-    cmp::Ordering,
-    fs::{self, File},
-};
+use std::{cmp::Ordering, fs::File};
 use store::Descriptor;
 use types::{Bytes, Digest, Slot};
 
@@ -68,7 +66,7 @@ pub(crate) fn apply(places: &Places, options: &Options) -> Result<(), Error> {
     let own = device.read(&format!("EFI/Linux/{own}"))?.unwrap_or_default();
     let program = programs(&fetch, &update, &own, &trusted)?;
     room(&device, target, &update)?;
-    let loader = loader(&fetch, &device, &update, &running, &trusted)?;
+    let news = loader(&fetch, &device, &records, &update, &running, &trusted)?;
 
     let before = records.progress()?.filter(|before| before.update == digest);
     let mut progress = Progress {
@@ -95,10 +93,6 @@ pub(crate) fn apply(places: &Places, options: &Options) -> Result<(), Error> {
         records.set_progress(&progress)
     })?;
 
-    match loader {
-        Some(loader) => records.set_loader(&loader)?,
-        None => records.forget_loader()?,
-    }
     records.set_attempts(&[])?;
     records.set_last(&Last {
         from: running.image.clone(),
@@ -109,6 +103,13 @@ pub(crate) fn apply(places: &Places, options: &Options) -> Result<(), Error> {
         result: Outcome::Ready,
         reason: None,
     })?;
+    // from here on what is kept belongs to the new image; one that is on trial was another's
+    let signed = |program: &[u8]| kernel::signed("boot loader", program, &trusted);
+    Loader::new(places, &records, &device, running.arch, &signed).forget()?;
+    match news {
+        Some(loader) => records.set_loader(&loader)?,
+        None => records.forget_loader()?,
+    }
     device.activate(target.slot, running.root_hash, &program, config.health.tries)?;
     records.forget_progress()?;
     let (label, fetched, reused) = (target.slot.label(), meter.read(), written.reused);
@@ -197,15 +198,21 @@ fn room(device: &Device<File>, target: &SlotStatus, update: &Update) -> Result<(
     Ok(())
 }
 
-/// The boot loader, where it is another one.
+/// The boot loader, where it is another one, and none that has failed here.
 fn loader(
     fetch: &Fetch<'_>,
     device: &Device<File>,
+    records: &Records,
     update: &Update,
     running: &Running,
     trusted: &[Certificate],
 ) -> Result<Option<Vec<u8>>, Error> {
     if device.loader(running.arch)?.is_some_and(|own| Digest::of(&own) == update.loader.digest) {
+        return Ok(None);
+    }
+    let failed = |trial: &LoaderTrial| trial.state == LoaderState::Failed && trial.digest == update.loader.digest;
+    if records.loader_trial()?.as_ref().is_some_and(failed) {
+        eprintln!("its boot loader has failed on this device before: the one that is here stays");
         return Ok(None);
     }
     let loader = fetch.whole("the boot loader", update.loader)?;
@@ -215,18 +222,4 @@ fn loader(
 
 fn refused(update: &Update, reason: impl Into<String>) -> Error {
     Error::Refused { image: update.image.clone(), reason: reason.into() }
-}
-
-/// Puts the boot loader into its place that came with the image that was found good.
-pub(crate) fn install_loader(
-    records: &Records,
-    device: &Device<File>,
-    running: &Running,
-    trusted: &[Certificate],
-) -> Result<(), Error> {
-    let path = records.loader();
-    let Ok(program) = fs::read(&path) else { return Ok(()) };
-    kernel::signed("boot loader", &program, trusted)?;
-    device.replace_loader(running.arch, &program)?;
-    records.forget_loader()
 }

@@ -1,13 +1,14 @@
 //! Whether the image that runs is good: `update trial`, `update bless`, `update rollback`.
 
 use crate::{
-    apply::install_loader,
     config::Config,
     error::Error,
     http::Http,
+    kernel,
+    loader::Loader,
     machine::{self, Running},
     places::Places,
-    record::{Attempt, Floor, Outcome, Records},
+    record::{Attempt, Floor, Last, Outcome, Records},
     trust,
 };
 use slots::{Device, State, compare};
@@ -67,7 +68,8 @@ pub(crate) fn trial(places: &Places) -> Result<(), Error> {
 fn unready() -> String {
     let list = |states: &str| {
         let states = format!("--state={states}");
-        let text = machine::run(&["systemctl", "list-units", "--plain", "--no-legend", "--all", &states]);
+        let list = ["systemctl", "list-units", "--plain", "--no-legend", "--all", "--type=service,mount", &states];
+        let text = machine::run(&list);
         let text = text.unwrap_or_default();
         text.lines().filter_map(|line| line.split_whitespace().next()).map(str::to_owned).collect::<Vec<_>>()
     };
@@ -149,16 +151,19 @@ pub(crate) fn bless(places: &Places) -> Result<(), Error> {
     if !running.floor.is_empty() && raise(&records.floor()?) {
         records.set_floor(&Floor { version: running.floor.clone() })?;
     }
-    if let Some(mut last) = records.last()?.filter(|last| last.root_hash == running.root_hash)
-        && last.result == Outcome::Ready
-    {
-        install_loader(&records, &device, &running, &trust::certificates(places, &device)?)?;
-        last.result = Outcome::Good;
-        records.set_last(&last)?;
+    let last = records.last()?.filter(|last| last.root_hash == running.root_hash);
+    if let Some(last) = last.as_ref().filter(|last| last.result == Outcome::Ready) {
+        records.set_last(&Last { result: Outcome::Good, ..last.clone() })?;
     }
     fs::write(BLESSED, "").map_err(Error::io("write", BLESSED))?;
     if news {
         eprintln!("{} is good", running.image);
+    }
+    let signed = |program: &[u8]| kernel::signed("boot loader", program, &trust::certificates(places, &device)?);
+    let loader = Loader::new(places, &records, &device, running.arch, &signed);
+    // the image is good, whatever becomes of its boot loader; and the next update may bring a better one
+    if let Err(e) = loader.settle(last.is_some()) {
+        eprintln!("the boot loader is not dealt with before the next start: {e}");
     }
     Ok(())
 }
@@ -177,6 +182,11 @@ pub(crate) fn go_back(places: &Places, reboot: bool) -> Result<(), Error> {
     {
         let reason = format!("nothing older than {} may run here any more", floor.version);
         return Err(Error::Refused { image: image.image_version.clone(), reason });
+    }
+    // two things on trial with one start, and a failure of one would be the other's
+    let signed = |program: &[u8]| kernel::signed("boot loader", program, &trust::certificates(places, &device)?);
+    if let Err(e) = Loader::new(places, &records, &device, running.arch, &signed).forget() {
+        eprintln!("the trial of a boot loader goes on with the next start: {e}");
     }
     let other = device.go_back(running.root_hash)?;
     let image = &other.entries[0].image.image_version;

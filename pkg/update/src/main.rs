@@ -5,7 +5,7 @@
 //!            ─► kernel image of chunks, signed? ─► slot: EROFS of blobs here and there ─► root hash as promised?
 //!            ─► slots::Device::activate ─► restart ─► systemd-boot counts a try
 //!  trial:  within the time allowed, or the machine restarts and the reason is kept
-//!  bless:  every service is ready, the controller answers ─► good
+//!  bless:  every service is ready, the controller answers ─► good ─► its boot loader is tried with the next start (`loader`)
 //! ```
 //! What it knows is on the disk itself (`crates/slots`); `/persist/update` only holds what makes it resume and explain.
 //!
@@ -14,11 +14,13 @@
 mod apply;
 mod command;
 mod config;
+mod efi;
 mod error;
 mod health;
 mod http;
 mod kernel;
 mod limit;
+mod loader;
 mod machine;
 mod places;
 mod record;

@@ -27,6 +27,8 @@ pub(crate) struct Places {
     pub(crate) last_words: PathBuf,
     /// Where media are mounted.
     pub(crate) media: PathBuf,
+    /// What `vault` has found of P3.
+    pub(crate) vault: PathBuf,
 }
 
 impl Default for Places {
@@ -43,6 +45,7 @@ impl Default for Places {
             authorities: "/etc/ssl/certs/ca-certificates.crt".into(),
             last_words: "/sys/fs/pstore".into(),
             media: "/run/evek/media".into(),
+            vault: "/run/evek/vault.json".into(),
         }
     }
 }

@@ -1,7 +1,7 @@
 //! What is kept in `/persist/update`, one file a fact, each replaced as a whole. None of it decides what starts: if it is lost, an
 //! update starts anew and a failure stays without its reason.
 
-use crate::{error::Error, places::Places};
+use crate::{efi::BootNumber, error::Error, places::Places};
 use rustix::fs::{FlockOperation, flock};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use std::{
@@ -71,6 +71,36 @@ pub(crate) enum Outcome {
     FellBack,
 }
 
+/// The trial of a boot loader: `loader.json`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct LoaderTrial {
+    /// What has become of it.
+    pub(crate) state: LoaderState,
+    /// Of the loader.
+    pub(crate) digest: Digest,
+    /// The boot entry that starts it.
+    pub(crate) number: BootNumber,
+    /// The boot entry that has started what set the trial up: the default's.
+    pub(crate) before: Option<BootNumber>,
+    /// The kernel's name of the start in which the trial was set up.
+    pub(crate) boot_id: String,
+    /// Why it failed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) reason: Option<String>,
+}
+
+/// What becomes of the trial of a boot loader.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum LoaderState {
+    /// It starts next, or has started and nobody has said yet how that went.
+    Trial,
+    /// It has started this device, and is on its way to its place.
+    Works,
+    /// It has not, and is not tried again.
+    Failed,
+}
+
 /// `floor.json`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Floor {
@@ -138,17 +168,33 @@ impl Records {
         self.write("floor.json", floor)
     }
 
-    /// The boot loader that comes with the image on trial; it takes its place once that is good.
-    pub(crate) fn loader(&self) -> PathBuf {
-        self.0.join("loader.efi")
+    /// The boot loader that came with an update; it is tried once the image is good.
+    pub(crate) fn loader(&self) -> Result<Option<Vec<u8>>, Error> {
+        let path = self.0.join("loader.efi");
+        match fs::read(&path) {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
+            program => program.map(Some).map_err(Error::io("read", &path)),
+        }
     }
 
     pub(crate) fn set_loader(&self, program: &[u8]) -> Result<(), Error> {
-        replace(&self.loader(), program)
+        replace(&self.0.join("loader.efi"), program)
     }
 
     pub(crate) fn forget_loader(&self) -> Result<(), Error> {
         self.remove("loader.efi")
+    }
+
+    pub(crate) fn loader_trial(&self) -> Result<Option<LoaderTrial>, Error> {
+        self.read("loader.json")
+    }
+
+    pub(crate) fn set_loader_trial(&self, trial: &LoaderTrial) -> Result<(), Error> {
+        self.write("loader.json", trial)
+    }
+
+    pub(crate) fn forget_loader_trial(&self) -> Result<(), Error> {
+        self.remove("loader.json")
     }
 
     /// A damaged file is as good as none: nothing depends on it.

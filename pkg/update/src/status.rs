@@ -4,9 +4,10 @@ use crate::{
     error::Error,
     machine::{self, Running},
     places::Places,
-    record::{Last, Progress, Records},
+    record::{Last, LoaderState, LoaderTrial, Progress, Records},
 };
 use serde::Serialize;
+use serde_json::Value;
 use slots::{Device, State};
 use std::fmt::Write as _;
 use types::Digest;
@@ -23,8 +24,12 @@ pub(crate) struct Report {
     progress: Option<Progress>,
     /// The last update.
     last: Option<Last>,
+    /// A boot loader that is tried, or was and has failed.
+    loader: Option<LoaderReport>,
     /// The oldest version that this device takes.
     floor: Option<String>,
+    /// What `vault open` has found: whether P3 is encrypted, and to what its key is bound.
+    vault: Option<Value>,
 }
 
 #[derive(Debug, Serialize)]
@@ -35,6 +40,23 @@ struct SlotReport {
     state: State,
     image: Option<String>,
     root_hash: Option<Digest>,
+}
+
+#[derive(Debug, Serialize)]
+struct LoaderReport {
+    /// `trial` or `failed`.
+    state: LoaderState,
+    digest: Digest,
+    reason: Option<String>,
+}
+
+impl LoaderReport {
+    fn of(trial: LoaderTrial) -> Self {
+        let LoaderTrial { state, digest, reason, .. } = trial;
+        // it is on trial as long as it is not in its place
+        let state = if state == LoaderState::Works { LoaderState::Trial } else { state };
+        Self { state, digest, reason }
+    }
 }
 
 impl Report {
@@ -61,7 +83,9 @@ impl Report {
             running: running.image,
             progress: records.progress()?,
             last: records.last()?,
+            loader: records.loader_trial()?.map(LoaderReport::of),
             floor: records.floor()?.map(|floor| floor.version),
+            vault: machine::json(&places.vault).ok(),
         })
     }
 
@@ -86,9 +110,20 @@ impl Report {
             let reason = last.reason.as_ref().map(|reason| format!(": {reason}")).unwrap_or_default();
             let _ = writeln!(text, "last update: {} to {}: {result}{reason}", last.from, last.to);
         }
+        if let Some(LoaderReport { state, digest, reason }) = &self.loader {
+            let reason = reason.as_deref().unwrap_or("for no reason that is known");
+            let _ = match state {
+                LoaderState::Failed => {
+                    writeln!(text, "boot loader {}: failed, and is not tried again: {reason}", digest.short())
+                }
+                _ => writeln!(text, "boot loader {}: on trial", digest.short()),
+            };
+        }
         if let Some(floor) = &self.floor {
             let _ = writeln!(text, "nothing older than {floor} is taken");
         }
+        let state = self.vault.as_ref().and_then(|vault| vault["state"].as_str());
+        let _ = writeln!(text, "P3 is {}; `vault status` says more", state.unwrap_or("in an unknown state"));
         text
     }
 }

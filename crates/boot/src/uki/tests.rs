@@ -79,7 +79,7 @@ fn a_policy_is_measured_by_its_key_alone_and_comes_off_again() {
     assert_eq!(without_policy(&image), Ok(image.clone()));
     let keyed = with_policy_key(&image, "a key").unwrap();
     let whole = with_policy(&keyed, "{}").unwrap();
-    assert_eq!(policy(&whole), Ok(Some((b"a key".as_slice(), b"{}".as_slice()))));
+    assert_eq!(policy(&whole), Ok(Some(Policy { key: b"a key", signatures: b"{}" })));
     let measured = |image: &[u8]| crate::measure::measure(image).unwrap();
     assert_ne!(measured(&keyed), measured(&image));
     assert_eq!(measured(&whole), measured(&keyed));

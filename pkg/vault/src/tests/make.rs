@@ -1,0 +1,115 @@
+use super::Device;
+use crate::{error::Error, make::make};
+use std::fs;
+
+const OTHER: &str = "[Partition]\nLabel=IMGB\nSizeMinBytes=1\n";
+const P3: &str = "[Partition]\nLabel=P3\nFormat=ext4\n";
+
+fn defined(device: Device) -> Device {
+    device.write("disk", "").write("repart.d/30-imgb.conf", OTHER).write("repart.d/50-p3.conf", P3);
+    device
+}
+
+/// What systemd-repart is told of P3.
+fn told(device: &Device) -> String {
+    assert_eq!(device.text("run/repart.d/30-imgb.conf"), OTHER);
+    device.text("run/repart.d/50-p3.conf")
+}
+
+const REPART: &str = "systemd-repart --dry-run=no --json=off --definitions=@/run/repart.d";
+
+#[test]
+fn with_a_tpm_p3_is_encrypted_and_bound_to_registers_and_images() {
+    let device = defined(Device::new().with_tpm().with_policy());
+    make(&device.places).unwrap();
+    assert_eq!(told(&device), "[Partition]\nLabel=P3\nEncrypt=tpm2\nFormat=ext4\n");
+    let options = "--tpm2-device=auto --tpm2-pcrs=7:sha256+14:sha256 --tpm2-public-key=@/policy/tpm2-pcr-public-key.pem \
+                   --tpm2-public-key-pcrs=11 --tpm2-pcrlock=";
+    assert_eq!(device.calls(), [format!("{REPART} {options} @/disk")]);
+}
+
+#[test]
+fn an_image_without_signatures_says_that_there_are_none() {
+    let device = defined(Device::new().with_tpm());
+    // one without the other is of no use
+    device.write("policy/tpm2-pcr-public-key.pem", "key");
+    make(&device.places).unwrap();
+    let options =
+        "--tpm2-device=auto --tpm2-pcrs=7:sha256+14:sha256 --tpm2-public-key= --tpm2-public-key-pcrs= --tpm2-pcrlock=";
+    assert_eq!(device.calls(), [format!("{REPART} {options} @/disk")]);
+}
+
+#[test]
+fn nothing_is_sealed_before_config_is_measured() {
+    let device = defined(Device::new().with_tpm());
+    fs::remove_file(device.path("run/config-measured")).unwrap();
+    assert!(matches!(make(&device.places), Err(Error::NotMeasured)));
+    assert_eq!(device.calls(), [""; 0]);
+}
+
+#[test]
+fn without_a_tpm_p3_is_made_as_the_owner_says() {
+    let device = defined(Device::new());
+    make(&device.places).unwrap();
+    assert_eq!((told(&device), device.calls()), (P3.to_owned(), vec![format!("{REPART} @/disk")]));
+
+    let device = defined(Device::new());
+    device.write("config/vault.yml", "without_tpm: refuse\n");
+    assert!(matches!(make(&device.places), Err(Error::RefusedToMake)));
+    assert_eq!(device.calls(), [""; 0]);
+
+    let device = defined(Device::new());
+    device.write("config/vault.yml", "without_tpm: key\n").insert("the owner's\r\n");
+    make(&device.places).unwrap();
+    assert_eq!(told(&device), "[Partition]\nLabel=P3\nEncrypt=key-file\nFormat=ext4\n");
+    assert_eq!(device.calls_of("systemd-repart"), [format!("{REPART} --key-file=@/run/vault.key @/disk")]);
+    assert_eq!(device.text("run/vault.key"), "the owner's");
+}
+
+#[test]
+fn a_medium_without_a_key_is_no_key() {
+    let device = defined(Device::new());
+    device.write("config/vault.yml", "without_tpm: key\n").insert("\n");
+    // the owner comes with another one
+    let next = "rm -f \"$1\"/*; printf good > \"$here/stick/recovery.key\"; touch \"$here/m\"; mv \"$here/m\" \"$here/EVEKEY\"";
+    device.does("umount", next);
+    make(&device.places).unwrap();
+    assert_eq!(device.calls_of("mount").len(), 2);
+    assert_eq!(device.text("run/vault.key"), "good");
+}
+
+#[test]
+fn a_p3_that_is_there_stays_as_it_is_and_the_others_are_made() {
+    for config in ["", "without_tpm: key\n", "without_tpm: refuse\n"] {
+        let by_link = defined(Device::new().with_plain_p3());
+        let by_kernel = defined(Device::new());
+        by_kernel.write("blocks/disk/disk9/uevent", "DEVTYPE=partition\nPARTN=9\nPARTNAME=P3\n");
+        for device in [by_link, by_kernel] {
+            device.write("config/vault.yml", config);
+            make(&device.places).unwrap();
+            assert_eq!((told(&device), device.calls()), (P3.to_owned(), vec![format!("{REPART} @/disk")]), "{config}");
+        }
+    }
+    let sealed = defined(Device::new().with_tpm().with_sealed_p3());
+    make(&sealed.places).unwrap();
+    assert_eq!((told(&sealed), sealed.calls()), (P3.to_owned(), vec![format!("{REPART} @/disk")]));
+}
+
+#[test]
+fn definitions_that_do_not_fit_and_a_tool_that_fails_are_errors() {
+    let device = defined(Device::new());
+    device.write("repart.d/60-p3.conf", P3);
+    assert!(matches!(make(&device.places), Err(Error::Definitions { found: 2, .. })));
+    device.write("repart.d/60-p3.conf", OTHER).write("repart.d/50-p3.conf", OTHER);
+    assert!(matches!(make(&device.places), Err(Error::Definitions { found: 0, .. })));
+
+    let device = defined(Device::new());
+    device.does("systemd-repart", "echo 'no space' >&2; exit 1");
+    let error = make(&device.places).unwrap_err().to_string();
+    assert!(error.starts_with("`systemd-repart --dry-run=no ") && error.ends_with("failed: no space"), "{error}");
+
+    let device = defined(Device::new());
+    device.write("config/vault.yml", "\nwithout_tpm: maybe\n");
+    let error = make(&device.places).unwrap_err().to_string();
+    assert!(error.contains("vault.yml:2") && error.contains("key, plain, refuse"), "{error}");
+}

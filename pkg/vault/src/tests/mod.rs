@@ -1,0 +1,12 @@
+//! The verbs, on a device of files.
+
+mod device;
+mod keep;
+mod make;
+mod measure;
+mod open;
+mod seal;
+mod status;
+mod wait;
+
+use device::{Device, ELEVEN, SEVEN};

@@ -1,0 +1,95 @@
+//! P3 opens by itself on the owner's device, with the owner's images and CONFIG, and otherwise by the recovery key only.
+
+use boot_tests::{Boot, Checks, boot, checkout, secure_boot::secured, system};
+use disk::fat;
+use std::{fs, path::Path, time::Duration};
+use tree::{Entry, Tree, TreePath};
+use types::{Arch, Bytes, Flavour};
+use vm::{Guest, State, Until};
+
+const ARCH: Arch = Arch::Amd64;
+
+fn device(name: &'static str) -> Boot {
+    secured(Boot { tpm: true, reboots: true, ..Boot::of(name, Flavour::Kvm, ARCH) })
+}
+
+/// With a port for a stick of one file, which is not plugged in.
+fn with_stick(device: Boot) -> Boot {
+    let extra = ["-drive", "if=none,id=stick,format=raw,file=/vm/machine/stick.img", "-device", "qemu-xhci"];
+    let folder = checkout().join("target/boot").join(device.name);
+    fs::create_dir_all(&folder).expect("the machine's folder");
+    write_stick(&folder.join("stick.img"), "");
+    Boot { extra: extra.map(str::to_owned).to_vec(), ..device }
+}
+
+fn write_stick(to: &Path, key: &str) {
+    let mut tree = Tree::default();
+    tree.insert(TreePath::new("recovery.key").expect("a path"), Entry::file(0o644, key.as_bytes().to_vec()))
+        .expect("the only file");
+    let volume = fat::Volume { size: Bytes::mib(64), label: "EVEKEY".to_owned(), id: 7 };
+    fat::write(&fs::File::create(to).expect("a file"), &volume, &tree).unwrap_or_else(|e| panic!("{e}"));
+}
+
+fn up(guest: &mut Guest, checks: &mut Checks, limit: Duration) {
+    guest.wait_for(Until::Ssh, limit).unwrap_or_else(|e| panic!("{e}"));
+    system::system_is_up(guest, checks, ARCH, limit);
+}
+
+/// Which is on P3.
+fn mark_is_there(guest: &mut Guest, checks: &mut Checks) {
+    checks.equal("what is on P3", guest.sh("cat /persist/mark").unwrap_or_else(|e| e.to_string()), "kept".to_owned());
+}
+
+fn change_config(guest: &mut Guest, content: &str) {
+    let command = format!(
+        "mount -o remount,rw /config && echo '{content}' > /config/note && sync && mount -o remount,ro /config"
+    );
+    guest.sh(&command).unwrap_or_else(|e| panic!("{e}"));
+}
+
+#[test]
+fn the_tpm_opens_p3_for_the_owners_config_only_and_a_recovery_key_opens_it_anywhere() {
+    let mut checks = Checks::default();
+    let booting = boot(with_stick(Boot { keeps: true, ..device("vault") }));
+    let limit = booting.limit(60);
+    let mut guest = booting.guest;
+    up(&mut guest, &mut checks, limit);
+    system::state_is_sealed(&mut guest, &mut checks);
+    guest.sh("echo kept > /persist/mark && sync").unwrap_or_else(|e| panic!("{e}"));
+    let key = guest.sh("vault recovery-key").unwrap_or_else(|e| panic!("{e}"));
+    let again = guest.ssh("systemd-cryptsetup attach again /dev/disk/evek/P3 - tpm2-device=auto,headless=1");
+    if let Some(again) = checks.answer("asking the TPM once more", again) {
+        checks.that("the TPM gives the key to nobody any more", !again.success(), "it gave it");
+    }
+
+    change_config(&mut guest, "of a thief");
+    guest.restart("systemctl reboot", limit).unwrap_or_else(|e| panic!("{e}"));
+    guest.wait_for(Until::Serial("CONFIG (PCR 14)"), limit).unwrap_or_else(|e| panic!("{e}"));
+    write_stick(&guest.dir().join("stick.img"), &key);
+    guest.plug("usb-storage", &[("drive", "stick")]).unwrap_or_else(|e| panic!("{e}"));
+    up(&mut guest, &mut checks, limit);
+    mark_is_there(&mut guest, &mut checks);
+    checks.equal("what has opened it", system::vault(&mut guest)["opened_by"].clone(), "key".into());
+
+    guest.restart("systemctl reboot", limit).unwrap_or_else(|e| panic!("{e}"));
+    up(&mut guest, &mut checks, limit);
+    system::state_is_sealed(&mut guest, &mut checks);
+
+    change_config(&mut guest, "of the owner");
+    guest.sh("vault seal").unwrap_or_else(|e| panic!("{e}"));
+    guest.restart("systemctl reboot", limit).unwrap_or_else(|e| panic!("{e}"));
+    up(&mut guest, &mut checks, limit);
+    system::state_is_sealed(&mut guest, &mut checks);
+    mark_is_there(&mut guest, &mut checks);
+    checks.answer("the power button switches it off", guest.stop(limit));
+
+    // its disk in another machine
+    let other = boot(Boot { tpm: false, reboots: true, state: State::Kept, ..device("vault") });
+    let mut guest = other.guest;
+    guest.wait_for(Until::Serial("no TPM"), limit).unwrap_or_else(|e| panic!("{e}"));
+    guest.types(&key).unwrap_or_else(|e| panic!("{e}"));
+    up(&mut guest, &mut checks, limit);
+    mark_is_there(&mut guest, &mut checks);
+    guest.cut_power();
+    checks.finish();
+}
