@@ -23,13 +23,48 @@ pub struct Variant<'a> {
     pub init: Option<&'a str>,
     /// What replaces text in the manifests of the store, `from` by `to`.
     pub store: Vec<(&'a str, &'a str)>,
+    /// Its boot loader.
+    pub loader: Loader,
+}
+
+/// A boot loader of an update.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Loader {
+    /// That of the image.
+    Same,
+    /// One that works.
+    Other,
+    /// One that returns to the firmware at once (x86).
+    Broken,
+}
+
+impl Loader {
+    fn of(self, mut program: Vec<u8>) -> Vec<u8> {
+        match self {
+            Self::Same => {}
+            Self::Other => replace(&mut program, "LoaderInfo: systemd-boot", "LoaderInfo: systemd-BOOT"),
+            Self::Broken => {
+                let sections = boot::pe::sections(&program).unwrap_or_else(|e| panic!("{e}"));
+                let number = |at: usize| program[at..at + 4].try_into().map_or(0, u32::from_le_bytes);
+                // PE Format, *Optional Header*: AddressOfEntryPoint
+                let entry = u64::from(number(number(0x3c) as usize + 24 + 16));
+                let holds = |s: &&boot::pe::Section<'_>| (s.address..s.address + s.data.len() as u64).contains(&entry);
+                let section = sections.iter().find(holds).unwrap_or_else(|| panic!("no section has the entry"));
+                let start = section.data.as_ptr() as usize - program.as_ptr() as usize;
+                let at = start + (entry - section.address) as usize;
+                // xor eax, eax; ret
+                program[at..at + 3].copy_from_slice(&[0x31, 0xc0, 0xc3]);
+            }
+        }
+        program
+    }
 }
 
 impl<'a> Variant<'a> {
     /// The same image of another version.
     #[must_use]
     pub fn of(version: &'a str) -> Self {
-        Self { version, init: None, store: Vec::new() }
+        Self { version, init: None, store: Vec::new(), loader: Loader::Same }
     }
 
     /// Adds it, signed by `keys`, to a folder of updates.
@@ -64,7 +99,7 @@ impl<'a> Variant<'a> {
             target: Target { flavour, arch },
             root,
             kernel: signed(&with_policy(keys, self.version, kernel).unwrap_or_else(|e| panic!("{e}")), keys),
-            loader: signed(&blob(image, &cas, "loader"), keys),
+            loader: signed(&self.loader.of(blob(image, &cas, "loader")), keys),
             store,
         };
         parts.write(keys, &cas, folder).unwrap_or_else(|e| panic!("{e}"));

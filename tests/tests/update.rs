@@ -6,7 +6,13 @@ use artefact::{
     Update,
     oci::{Index, Manifest},
 };
-use boot_tests::{Boot, Checks, Copy, boot, checkout, secure_boot::secured, system, updates::Variant, web::Web};
+use boot_tests::{
+    Boot, Checks, Copy, boot, checkout,
+    secure_boot::secured,
+    system,
+    updates::{Loader, Variant},
+    web::Web,
+};
 use disk::fat;
 use serde_json::Value;
 use sign::{Keys, Purpose};
@@ -282,6 +288,49 @@ fn updates_that_hang_or_are_never_ready_are_given_up() {
     let old = ("0.1.0", "IMGA");
     device.is_given_up(&web, "never-ready", old, "evek-time.service");
     device.is_given_up(&web, "hangs", old, "never came as far as /persist");
+    device.guest.cut_power();
+    checks.finish();
+}
+
+/// The boot loader's trial, and the digests of both on the EFI system partition.
+fn loaders(device: &mut Device<'_>) -> (Value, String) {
+    let look = "mkdir -p /run/esp && mount -o ro /dev/disk/evek/EFI /run/esp \
+        && sha256sum < /run/esp/EFI/BOOT/BOOTX64.EFI && sha256sum < /run/esp/EFI/evek/BOOTX64.EFI; umount /run/esp";
+    let found = device.guest.sh(look).unwrap_or_else(|e| panic!("{e}"));
+    (device.status()["loader"].clone(), found)
+}
+
+#[test]
+#[ignore = "long: make test-all"]
+fn a_new_boot_loader_is_tried_and_one_that_does_not_work_is_given_up() {
+    let image = boot_tests::image(Flavour::Kvm, Arch::Amd64);
+    let folder = tempfile::tempdir().expect("a folder");
+    for (name, version, loader) in [("other", "0.2.0", Loader::Other), ("broken", "0.3.0", Loader::Broken)] {
+        Variant { loader, ..Variant::of(version) }.publish_ours(&image, &folder.path().join(name));
+    }
+    let digest = |name: &str| update(&folder.path().join(name)).loader.digest.hex();
+    let (other, broken) = (digest("other"), digest("broken"));
+    let web = Web::serve(folder.path());
+    let mut checks = Checks::default();
+    let mut device = start("update-loader", Arch::Amd64, PATIENCE, &mut checks);
+    device.apply(&web.address("other"));
+    device.restarts(1);
+    device.is("with another loader", "0.2.0", "IMGB", "good", "");
+    let (trial, found) = loaders(&mut device);
+    device.checks.equal("it is on trial", trial["state"].clone(), "trial".into());
+    device.checks.that("it is the second", found.lines().nth(1).is_some_and(|l| l.starts_with(&other)), &found);
+    device.restarts(1);
+    let (trial, found) = loaders(&mut device);
+    device.checks.equal("the trial is over", trial, Value::Null);
+    device.checks.that("it is the first", found.starts_with(&other), &found);
+    device.apply(&web.address("broken"));
+    device.restarts(1);
+    device.is("with a loader that does not work", "0.3.0", "IMGA", "good", "");
+    device.restarts(1);
+    let (trial, found) = loaders(&mut device);
+    device.checks.equal("it has failed", trial["state"].clone(), "failed".into());
+    device.checks.that("it is nowhere", !found.contains(&broken) && found.starts_with(&other), &found);
+    device.is("the image", "0.3.0", "IMGA", "good", "");
     device.guest.cut_power();
     checks.finish();
 }

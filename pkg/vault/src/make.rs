@@ -64,10 +64,7 @@ pub(crate) fn make(places: &Places) -> Result<(), Error> {
         }
     };
     let outcome = repart.arg(&places.disk).end()?.good()?;
-    if !outcome.talk.is_empty() {
-        eprintln!("{}", outcome.talk);
-    }
-    Ok(())
+    if outcome.talk.is_empty() { Ok(()) } else { crate::print(&outcome.talk) }
 }
 
 /// Whether P3 is there. The kernel knows that before udev has made the link, which might come too late for this.

@@ -39,15 +39,15 @@ fn plain(places: &Places) -> Result<(), Error> {
     let sectors = size.map_err(Error::io("measure", &places.partition))? / SECTOR;
     let table = format!("0 {sectors} linear {} 0", places.partition.display());
     places.tool("dmsetup").args(["create", NAME, "--table", &table]).run()?;
-    Record::new(places, State::Plain)?.write(places)
+    Record::new(places, State::Plain).write(places)
 }
 
 fn encrypted(places: &Places) -> Result<(), Error> {
     let header = Header::read(places)?;
     let state = if header.is_sealed() { State::Sealed } else { State::Key };
-    let mut record = Record { image_policy: header.image_policy(), ..Record::new(places, state)? };
+    let mut record = Record { image_policy: header.image_policy(), ..Record::new(places, state) };
     if state == State::Sealed {
-        match by_tpm(places, &header)? {
+        match by_tpm(places, &header) {
             None => return Record { opened_by: Some(Opener::Tpm), ..record }.write(places),
             Some(reason) => {
                 eprintln!("the TPM does not open P3: {reason}");
@@ -62,16 +62,19 @@ fn encrypted(places: &Places) -> Result<(), Error> {
     Record { opened_by: Some(Opener::Key), ..record }.write(places)
 }
 
-/// Opens it by the TPM, or says why that is not possible.
-fn by_tpm(places: &Places, header: &Header) -> Result<Option<String>, Error> {
+/// Opens it by the TPM, or says why that is not possible: there is another way then.
+fn by_tpm(places: &Places, header: &Header) -> Option<String> {
     if header.tpm().is_empty() || Tpm::find(places).is_none() {
-        return reason(places, header, "").map(Some);
+        return Some(reason(places, header, ""));
     }
     let mut options = "tpm2-device=auto,headless=1,discard".to_owned();
     if let Some(policy) = Policy::find(places) {
         options += &format!(",tpm2-signature={}", policy.signature.display());
     }
     let attach = places.tool("systemd-cryptsetup").args(["attach", NAME]).arg(&places.partition);
-    let outcome = attach.args(["-", &options]).end()?;
-    if outcome.is_good() { Ok(None) } else { reason(places, header, &outcome.talk).map(Some) }
+    match attach.args(["-", &options]).end() {
+        Ok(outcome) if outcome.is_good() => None,
+        Ok(outcome) => Some(reason(places, header, &outcome.talk)),
+        Err(e) => Some(e.to_string()),
+    }
 }

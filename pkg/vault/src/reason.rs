@@ -1,21 +1,23 @@
 //! Why the TPM does not give the key, in words for people.
 
 use crate::{
-    error::Error,
     header::Header,
     places::Places,
     tpm::{Policy, Tpm},
 };
 
 /// The reason, as far as anyone knows: registers that are not as they were, and what the tool says itself.
-pub(crate) fn reason(places: &Places, header: &Header, talk: &str) -> Result<String, Error> {
+pub(crate) fn reason(places: &Places, header: &Header, talk: &str) -> String {
     let Some(tpm) = Tpm::find(places) else {
-        return Ok(Tpm::absence(places).to_owned());
+        return Tpm::absence(places).to_owned();
     };
     if header.tpm().is_empty() {
-        return Ok("its key is not in the TPM any more: a sealing was cut off".to_owned());
+        return "its key is not in the TPM any more: a sealing was cut off".to_owned();
     }
-    let now = tpm.bound()?;
+    let now = match tpm.bound() {
+        Ok(now) => now,
+        Err(e) => return e.to_string(),
+    };
     let mut reasons = Vec::new();
     match header.bound() {
         None => reasons.push("what it was sealed to is not noted"),
@@ -42,8 +44,8 @@ pub(crate) fn reason(places: &Places, header: &Header, talk: &str) -> Result<Str
     // lines after that are about passwords, for which nobody is asked
     let mut lines = talk.lines().rev().map(str::trim).filter(|line| !line.is_empty());
     let line = lines.clone().find(|line| line.contains("TPM2")).or_else(|| lines.next());
-    Ok(match line {
+    match line {
         Some(line) => format!("{}; systemd-cryptsetup: {}", reasons.join(", "), line.trim_end_matches('.')),
         None => reasons.join(", "),
-    })
+    }
 }

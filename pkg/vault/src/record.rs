@@ -43,11 +43,15 @@ pub(crate) enum Opener {
 }
 
 impl Record {
-    /// Of this machine as it is now.
-    pub(crate) fn new(places: &Places, state: State) -> Result<Self, Error> {
-        let pcrs = Tpm::find(places).map(|tpm| tpm.registers()).transpose()?.unwrap_or_default();
+    /// Of this machine as it is now. What cannot be read for it keeps nobody from opening P3.
+    pub(crate) fn new(places: &Places, state: State) -> Self {
+        let pcrs = Tpm::find(places).map(|tpm| tpm.registers());
+        let pcrs = pcrs.unwrap_or_else(|| Ok(BTreeMap::new())).unwrap_or_else(|e| {
+            eprintln!("{e}");
+            BTreeMap::new()
+        });
         let secure_boot = firmware::secure_boot(places);
-        Ok(Self { state, opened_by: None, secure_boot, pcrs, image_policy: false, reason: None })
+        Self { state, opened_by: None, secure_boot, pcrs, image_policy: false, reason: None }
     }
 
     fn path(places: &Places) -> PathBuf {

@@ -98,6 +98,22 @@ fn a_refusal_is_explained_by_the_registers() {
 }
 
 #[test]
+fn registers_that_cannot_be_read_and_a_tool_that_is_not_there_leave_the_key_as_a_way() {
+    let device = Device::new().with_tpm().with_sealed_p3();
+    device.write("tpm/pcr-sha256/7", "none").write("slots/1", "known").insert("known");
+    open(&device.places).unwrap();
+    let record = device.record();
+    assert_eq!((record.opened_by, record.pcrs.len()), (Some(Opener::Key), 0));
+    assert!(record.reason.unwrap().contains("pcr-sha256/7 has `none`"));
+
+    let device = Device::new().with_tpm().with_sealed_p3();
+    fs::remove_file(device.path("bin/systemd-cryptsetup")).unwrap();
+    device.write("slots/1", "known").insert("known");
+    open(&device.places).unwrap();
+    assert!(device.record().reason.unwrap().starts_with("`systemd-cryptsetup attach persist "));
+}
+
+#[test]
 fn without_the_tpm_it_is_sealed_to_the_recovery_key_opens_it() {
     let device = Device::new().with_tpm().with_sealed_p3();
     fs::remove_dir_all(device.path("tpm")).unwrap();
