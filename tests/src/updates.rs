@@ -25,6 +25,8 @@ pub struct Variant<'a> {
     pub store: Vec<(&'a str, &'a str)>,
     /// Its boot loader.
     pub loader: Loader,
+    /// Whether the TPM is told that it is the owner's.
+    pub policy: bool,
 }
 
 /// A boot loader of an update.
@@ -34,7 +36,7 @@ pub enum Loader {
     Same,
     /// One that works.
     Other,
-    /// One that returns to the firmware at once (x86).
+    /// One that returns to the firmware at once, with an error (x86).
     Broken,
 }
 
@@ -52,8 +54,8 @@ impl Loader {
                 let section = sections.iter().find(holds).unwrap_or_else(|| panic!("no section has the entry"));
                 let start = section.data.as_ptr() as usize - program.as_ptr() as usize;
                 let at = start + (entry - section.address) as usize;
-                // xor eax, eax; ret
-                program[at..at + 3].copy_from_slice(&[0x31, 0xc0, 0xc3]);
+                // mov rax, EFI_LOAD_ERROR; ret. Where a program returns without an error, firmware shows its menu (UEFI 2.10 §3.1.1)
+                program[at..at + 11].copy_from_slice(&[0x48, 0xb8, 1, 0, 0, 0, 0, 0, 0, 0x80, 0xc3]);
             }
         }
         program
@@ -64,7 +66,7 @@ impl<'a> Variant<'a> {
     /// The same image of another version.
     #[must_use]
     pub fn of(version: &'a str) -> Self {
-        Self { version, init: None, store: Vec::new(), loader: Loader::Same }
+        Self { version, init: None, store: Vec::new(), loader: Loader::Same, policy: true }
     }
 
     /// Adds it, signed by `keys`, to a folder of updates.
@@ -93,12 +95,15 @@ impl<'a> Variant<'a> {
         if let Some(init) = self.init {
             replace(&mut kernel, REPLACED, &format!("{:width$}", format!("init={init}"), width = REPLACED.len()));
         }
+        if self.policy {
+            kernel = with_policy(keys, self.version, kernel).unwrap_or_else(|e| panic!("{e}"));
+        }
         let parts = UpdateParts {
             image: format!("{}{suffix}", self.version),
             version: self.version.to_owned(),
             target: Target { flavour, arch },
             root,
-            kernel: signed(&with_policy(keys, self.version, kernel).unwrap_or_else(|e| panic!("{e}")), keys),
+            kernel: signed(&kernel, keys),
             loader: signed(&self.loader.of(blob(image, &cas, "loader")), keys),
             store,
         };

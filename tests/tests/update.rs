@@ -158,6 +158,7 @@ fn offer(image: &Path, folder: &Path) {
     ours("panics", Variant { init: Some("/usr/bin/false"), ..Variant::of("0.3.0") });
     ours("hangs", Variant { init: Some("/usr/bin/sleep 1h"), ..Variant::of("0.3.1") });
     let never = vec![("\"activity\"", "\"nonsense\"")];
+    ours("no-policy", Variant { policy: false, ..Variant::of("0.3.3") });
     ours("never-ready", Variant { store: never, ..Variant::of("0.3.2") });
 
     let digest = own_part(&folder.join("truncated"), image);
@@ -288,6 +289,8 @@ fn updates_that_hang_or_are_never_ready_are_given_up() {
     let old = ("0.1.0", "IMGA");
     device.is_given_up(&web, "never-ready", old, "evek-time.service");
     device.is_given_up(&web, "hangs", old, "never came as far as /persist");
+    // the TPM does not open P3 for it
+    device.is_given_up(&web, "no-policy", old, "P3 does not open for it");
     device.guest.cut_power();
     checks.finish();
 }

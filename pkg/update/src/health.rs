@@ -97,7 +97,7 @@ fn report(records: &Records, device: &Device<fs::File>, running: &Running, panic
     let attempts = records.attempts()?;
     let spoken = attempts.iter().rev().find_map(|attempt| attempt.reason.clone());
     let why = spoken.or(panic).unwrap_or_else(|| match attempts.len() {
-        0 => "it never came as far as /persist: its kernel or first stage fails".to_owned(),
+        0 => "it never came as far as /persist: its kernel or first stage fails, or P3 does not open for it".to_owned(),
         n => format!("it came as far as /persist {n} times and ended without a word: it hung, or the power went"),
     });
     let reason = format!("started {done} times: {why}");
