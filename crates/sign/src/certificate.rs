@@ -72,6 +72,11 @@ impl Certificate {
         self.x509.tbs_certificate.subject_public_key_info.to_der().map_err(Error::certificate)
     }
 
+    /// The digest of what in it is signed (`TBSCertificate`): what firmware forbids it by.
+    pub(crate) fn signed_part(&self) -> Result<Digest, Error> {
+        Ok(Digest::of(&self.x509.tbs_certificate.to_der().map_err(Error::certificate)?))
+    }
+
     pub(crate) const fn x509(&self) -> &X509 {
         &self.x509
     }

@@ -117,6 +117,14 @@ pub fn strip(program: &[u8]) -> Result<Vec<u8>, Error> {
     Ok(unsigned)
 }
 
+/// The digest that a program's signatures are over, and by which firmware knows it: of everything in it but the signatures.
+///
+/// # Errors
+/// [`Error::Program`].
+pub fn digest(program: &[u8]) -> Result<Digest, Error> {
+    hash(&parse(program)?.0)
+}
+
 /// Whether one of a program's signatures is by this certificate over just this program.
 ///
 /// # Errors

@@ -43,7 +43,7 @@ pub(crate) fn generate(role: Role, owner: &str, now: SystemTime) -> Result<(RsaP
     let leaf = BasicConstraints { ca: false, path_len_constraint: None };
     builder.add_extension(&leaf).map_err(Error::encoding)?;
     builder.add_extension(&KeyUsage(KeyUsages::DigitalSignature.into())).map_err(Error::encoding)?;
-    if role == Role::Db {
+    if matches!(role, Role::Db | Role::Debug) {
         let usage = ExtendedKeyUsage(vec![const_oid::db::rfc5280::ID_KP_CODE_SIGNING]);
         builder.add_extension(&usage).map_err(Error::encoding)?;
     }

@@ -28,6 +28,7 @@ mod keys;
 mod pkcs11;
 pub mod policy;
 mod role;
+mod trust;
 pub mod variable;
 
 pub use certificate::Certificate;
@@ -38,6 +39,7 @@ pub use keys::{About, Keys, Purpose};
 #[cfg(feature = "keys")]
 pub use pkcs11::TokenAt;
 pub use role::Role;
+pub use trust::Trust;
 
 #[cfg(all(test, feature = "keys"))]
 #[allow(clippy::unwrap_used)]

@@ -22,11 +22,14 @@ pub enum Role {
     /// Who says which images a device's TPM gives the key of its state to.
     #[serde(rename = "pcr")]
     Pcr,
+    /// Who may give a device's kernel further arguments. No firmware is told of it until its owner does so.
+    #[serde(rename = "debug")]
+    Debug,
 }
 
 impl Role {
     /// Every role.
-    pub const ALL: [Self; 6] = [Self::Pk, Self::Kek, Self::Db, Self::Verity, Self::Update, Self::Pcr];
+    pub const ALL: [Self; 7] = [Self::Pk, Self::Kek, Self::Db, Self::Verity, Self::Update, Self::Pcr, Self::Debug];
 
     /// Its name, also that of its files without their ending.
     #[must_use]
@@ -38,6 +41,7 @@ impl Role {
             Self::Verity => "verity",
             Self::Update => "update",
             Self::Pcr => "pcr",
+            Self::Debug => "debug",
         }
     }
 
@@ -51,6 +55,7 @@ impl Role {
             Self::Verity => "verity key",
             Self::Update => "update key",
             Self::Pcr => "PCR policy key",
+            Self::Debug => "debug key",
         }
     }
 
@@ -59,7 +64,7 @@ impl Role {
     #[cfg(feature = "keys")]
     pub(crate) const fn bits(self) -> usize {
         match self {
-            Self::Pk | Self::Kek | Self::Db | Self::Pcr => 2048,
+            Self::Pk | Self::Kek | Self::Db | Self::Pcr | Self::Debug => 2048,
             Self::Verity | Self::Update => 3072,
         }
     }

@@ -3,7 +3,7 @@ use std::{fs, os::unix::fs::PermissionsExt as _, path::Path, sync::LazyLock};
 use types::Digest;
 
 /// A program for x86-64 with one section (Microsoft, *PE Format*).
-fn program() -> Vec<u8> {
+pub(crate) fn program() -> Vec<u8> {
     let mut image = vec![0; 1024];
     let mut put = |at: usize, bytes: &[u8]| image[at..at + bytes.len()].copy_from_slice(bytes);
     put(0, b"MZ");
@@ -35,11 +35,11 @@ static PAIR: LazyLock<(tempfile::TempDir, Keys, Keys)> = LazyLock::new(|| {
     (dir, ours, theirs)
 });
 
-fn ours() -> &'static Keys {
+pub(crate) fn ours() -> &'static Keys {
     &PAIR.1
 }
 
-fn theirs() -> &'static Keys {
+pub(crate) fn theirs() -> &'static Keys {
     &PAIR.2
 }
 
@@ -58,8 +58,14 @@ fn wanted(keys: &Keys, program: &[u8]) -> Wanted {
 }
 
 fn sign(keys: &Keys, program: &[u8]) -> Vec<u8> {
-    let signature = keys.sign(&[wanted(keys, program)]).unwrap().remove(0);
-    efi::Pending::new(program).unwrap().attach(keys.certificate(Role::Db), &signature).unwrap()
+    sign_as(keys, Role::Db, program)
+}
+
+pub(crate) fn sign_as(keys: &Keys, role: Role, program: &[u8]) -> Vec<u8> {
+    let (pending, certificate) = (efi::Pending::new(program).unwrap(), keys.certificate(role));
+    let wanted = Wanted::new("a program", role, certificate, pending.digest());
+    let signature = keys.sign(&[wanted]).unwrap().remove(0);
+    pending.attach(certificate, &signature).unwrap()
 }
 
 #[test]
@@ -78,13 +84,15 @@ fn keys_are_the_users_own_and_never_replaced() {
     // keys that are older than a role
     let older = dir.path().join("older");
     let older = Keys::generate(&older, Purpose::Development, "x").unwrap();
-    for name in ["pcr.crt", "pcr.key"] {
+    for name in ["pcr.crt", "pcr.key", "debug.crt", "debug.key"] {
         fs::remove_file(older.folder().join(name)).unwrap();
     }
     assert!(Keys::open(older.folder()).unwrap_err().to_string().contains("no pcr.crt: `cargo xtask keys generate`"));
     let added = Keys::generate(older.folder(), Purpose::Production, "x").unwrap();
     assert!(added.has_private(Role::Pcr) && added.purpose() == Purpose::Development);
-    assert_ne!(added.certificate(Role::Pcr), older.certificate(Role::Pcr));
+    for role in [Role::Pcr, Role::Debug] {
+        assert_ne!(added.certificate(role), older.certificate(role), "{role}");
+    }
     assert_eq!(added.certificate(Role::Db), older.certificate(Role::Db));
     assert!(matches!(Keys::open(dir.path()), Err(Error::NoKeys { .. })));
     fs::write(dir.path().join("keys.json"), r#"{"format": 2, "purpose": "production"}"#).unwrap();
@@ -173,4 +181,27 @@ fn a_write_of_a_variable_is_signed_by_its_authority() {
     assert!(matches!(pending.attach(db, &signature), Err(Error::BadSignature { .. })));
     assert!(variable::Pending::new(Role::Update, db, keys.owner()).is_none());
     assert_ne!(pending.digest(), Digest::of(&variable::list(db, keys.owner())));
+}
+
+#[test]
+fn a_certificate_is_added_to_a_variable_by_a_write_that_says_so() {
+    let keys = ours();
+    let (debug, kek) = (keys.certificate(Role::Debug), keys.certificate(Role::Kek));
+    let pending = variable::Pending::addition(Role::Db, debug, keys.owner()).unwrap();
+    let wanted = Wanted::new("db", Role::Kek, kek, pending.digest());
+    let signature = keys.sign(&[wanted]).unwrap().remove(0);
+    let write = pending.attach(kek, &signature).unwrap();
+    assert_eq!(variable::written(&write).unwrap(), variable::list(debug, keys.owner()));
+    // UEFI 2.10 §8.2.2: name without its end, vendor, attributes, time and value are signed
+    let mut signed: Vec<u8> = "db".encode_utf16().flat_map(u16::to_le_bytes).collect();
+    signed.extend(variable::vendor(Role::Db).unwrap());
+    signed.extend(0x67_u32.to_le_bytes());
+    signed.extend(&write[..16]);
+    signed.extend(variable::list(debug, keys.owner()));
+    assert_eq!(pending.digest(), Digest::of(&signed));
+    assert_ne!(pending.digest(), variable::Pending::new(Role::Db, debug, keys.owner()).unwrap().digest());
+    assert!(variable::Pending::addition(Role::Debug, debug, keys.owner()).is_none());
+    // what firmware then has
+    let value = [variable::list(keys.certificate(Role::Db), keys.owner()), variable::list(debug, keys.owner())];
+    assert_eq!(variable::certificates(&value.concat()).unwrap(), [keys.certificate(Role::Db).clone(), debug.clone()]);
 }

@@ -12,17 +12,20 @@ use types::Digest;
 use x509_cert::time::Time;
 
 /// Mixed-endian form of a GUID (UEFI 2.10 appendix A).
-type Guid = [u8; 16];
+pub(crate) type Guid = [u8; 16];
 /// `EFI_GLOBAL_VARIABLE`, 8be4df61-93ca-11d2-aa0d-00e098032b8c.
 const GLOBAL: Guid = [0x61, 0xdf, 0xe4, 0x8b, 0xca, 0x93, 0xd2, 0x11, 0xaa, 0x0d, 0, 0xe0, 0x98, 0x03, 0x2b, 0x8c];
 /// `EFI_IMAGE_SECURITY_DATABASE_GUID`, d719b2cb-3d3a-4596-a3bc-dad00e67656f.
 const DATABASE: Guid = [0xcb, 0xb2, 0x19, 0xd7, 0x3a, 0x3d, 0x96, 0x45, 0xa3, 0xbc, 0xda, 0xd0, 0x0e, 0x67, 0x65, 0x6f];
 /// `EFI_CERT_X509_GUID`, a5c059a1-94e4-4aa7-87b5-ab155c2bf072.
-const X509: Guid = [0xa1, 0x59, 0xc0, 0xa5, 0xe4, 0x94, 0xa7, 0x4a, 0x87, 0xb5, 0xab, 0x15, 0x5c, 0x2b, 0xf0, 0x72];
+pub(crate) const X509: Guid =
+    [0xa1, 0x59, 0xc0, 0xa5, 0xe4, 0x94, 0xa7, 0x4a, 0x87, 0xb5, 0xab, 0x15, 0x5c, 0x2b, 0xf0, 0x72];
 /// `EFI_CERT_TYPE_PKCS7_GUID`, 4aafd29d-68df-49ee-8aa9-347d375665a7.
 const PKCS7: Guid = [0x9d, 0xd2, 0xaf, 0x4a, 0xdf, 0x68, 0xee, 0x49, 0x8a, 0xa9, 0x34, 0x7d, 0x37, 0x56, 0x65, 0xa7];
 /// Non-volatile, readable at boot and at run time, changed by signed writes only.
 const ATTRIBUTES: u32 = 0x27;
+/// `EFI_VARIABLE_APPEND_WRITE`: what is written is added to what is there.
+const APPEND: u32 = 0x40;
 const REVISION: u16 = 0x0200;
 /// `WIN_CERT_TYPE_EFI_GUID`.
 const TYPE_GUID: u16 = 0x0ef1;
@@ -33,7 +36,7 @@ pub const fn vendor(role: Role) -> Option<[u8; 16]> {
     match role {
         Role::Pk | Role::Kek => Some(GLOBAL),
         Role::Db => Some(DATABASE),
-        Role::Verity | Role::Update | Role::Pcr => None,
+        Role::Verity | Role::Update | Role::Pcr | Role::Debug => None,
     }
 }
 
@@ -64,7 +67,13 @@ pub fn list(certificate: &Certificate, owner: Guid) -> Vec<u8> {
 ///
 /// # Errors
 /// [`Error::Certificate`], when a list is longer than what is there.
-pub fn certificates(mut value: &[u8]) -> Result<Vec<Certificate>, Error> {
+pub fn certificates(value: &[u8]) -> Result<Vec<Certificate>, Error> {
+    let all = signatures(value)?;
+    all.into_iter().filter(|(kind, _)| *kind == X509).map(|(_, der)| Certificate::from_der(der)).collect()
+}
+
+/// The signatures in the value of a variable: the kind of each, and what it is without its owner.
+pub(crate) fn signatures(mut value: &[u8]) -> Result<Vec<(Guid, &[u8])>, Error> {
     let mut found = Vec::new();
     while !value.is_empty() {
         let number = |at: usize| value.get(at..at + 4)?.try_into().ok().map(u32::from_le_bytes).map(|n| n as usize);
@@ -72,10 +81,10 @@ pub fn certificates(mut value: &[u8]) -> Result<Vec<Certificate>, Error> {
         let (all, header, one) = lengths().ok_or_else(|| Error::certificate("a list ends in its header"))?;
         let signatures = 28usize.checked_add(header).and_then(|start| value.get(start..all));
         let signatures = signatures.ok_or_else(|| Error::certificate("a list is longer than the variable"))?;
-        if value.starts_with(&X509) && one > 16 {
-            for signature in signatures.chunks_exact(one) {
-                found.push(Certificate::from_der(&signature[16..])?);
-            }
+        if one > 16 {
+            let mut kind = Guid::default();
+            kind.copy_from_slice(&value[..16]);
+            found.extend(signatures.chunks_exact(one).map(|signature| (kind, &signature[16..])));
         }
         value = &value[all..];
     }
@@ -105,11 +114,22 @@ impl Pending {
     /// the certificate is valid: firmware takes later writes only.
     #[must_use]
     pub fn new(role: Role, certificate: &Certificate, owner: Guid) -> Option<Self> {
+        Self::of(role, ATTRIBUTES, certificate, owner)
+    }
+
+    /// Prepares a write that adds a certificate to those which the variable of a role has; none for a role without one.
+    /// Firmware takes it whenever it comes: the time of such a write may be before that of the last (UEFI 2.10 §8.2.2).
+    #[must_use]
+    pub fn addition(role: Role, certificate: &Certificate, owner: Guid) -> Option<Self> {
+        Self::of(role, ATTRIBUTES | APPEND, certificate, owner)
+    }
+
+    fn of(role: Role, attributes: u32, certificate: &Certificate, owner: Guid) -> Option<Self> {
         let vendor = vendor(role)?;
         let (time, data) = (time(&certificate.x509().tbs_certificate.validity.not_before), list(certificate, owner));
         let mut signed: Vec<u8> = role.name().encode_utf16().flat_map(u16::to_le_bytes).collect();
         signed.extend(vendor);
-        signed.extend(ATTRIBUTES.to_le_bytes());
+        signed.extend(attributes.to_le_bytes());
         signed.extend(time);
         signed.extend(&data);
         Some(Self { time, digest: Digest::of(&signed), data })

@@ -1,0 +1,78 @@
+//! Whose programs firmware starts, for who must judge as it does (UEFI 2.10 §32.5.3.3, "Authorization Process").
+//!
+//! ```text
+//! db   certificates of those who may sign            what else may be in it, such as digests, allows nothing here
+//! dbx  certificates, digests of such, digests of programs: whatever it has is refused, whoever has signed it
+//! ```
+//! Deliberately absent: chains. A program must be signed by the key of a certificate in `db` itself.
+
+use crate::{
+    Certificate, Error, efi,
+    variable::{self, Guid, X509},
+};
+
+/// `EFI_CERT_SHA256_GUID`, c1c41626-504c-4092-aca9-41f936934328: the digest of a program.
+const PROGRAM: Guid = [0x26, 0x16, 0xc4, 0xc1, 0x4c, 0x50, 0x92, 0x40, 0xac, 0xa9, 0x41, 0xf9, 0x36, 0x93, 0x43, 0x28];
+/// `EFI_CERT_X509_SHA256_GUID`, 3bd2a492-96c0-4079-b420-fcf98ef103ed: the digest of what is signed of a certificate, and since
+/// when it is forbidden.
+const HASHED: Guid = [0x92, 0xa4, 0xd2, 0x3b, 0xc0, 0x96, 0x79, 0x40, 0xb4, 0x20, 0xfc, 0xf9, 0x8e, 0xf1, 0x03, 0xed];
+
+/// What the variables `db` and `dbx` say.
+#[derive(Debug)]
+pub struct Trust {
+    allowed: Vec<Certificate>,
+    forbidden: Vec<(Guid, Vec<u8>)>,
+}
+
+impl Trust {
+    /// Reads the values of `db` and `dbx`; that of a variable which is not there is empty.
+    ///
+    /// # Errors
+    /// [`Error::Certificate`], also when `dbx` forbids something in a way that is not known here.
+    pub fn read(db: &[u8], dbx: &[u8]) -> Result<Self, Error> {
+        let forbidden = variable::signatures(dbx)?;
+        if let Some((kind, _)) = forbidden.iter().find(|(kind, _)| ![X509, PROGRAM, HASHED].contains(kind)) {
+            return Err(Error::certificate(format!("dbx has a list of a kind that is not known: {kind:02x?}")));
+        }
+        let forbidden = forbidden.into_iter().map(|(kind, what)| (kind, what.to_owned())).collect();
+        Ok(Self { allowed: variable::certificates(db)?, forbidden })
+    }
+
+    /// The certificate by whose key a program is signed that firmware starts.
+    ///
+    /// # Errors
+    /// [`Error::Program`] with the reason why firmware does not.
+    pub fn signer(&self, program: &[u8]) -> Result<&Certificate, Error> {
+        if self.forbids(PROGRAM, efi::digest(program)?.as_bytes()) {
+            return Err(Error::program("is forbidden by its digest in dbx"));
+        }
+        let mut signer = Err(Error::program("is signed by nobody in db, which is empty"));
+        for certificate in &self.allowed {
+            match efi::verify(program, certificate) {
+                // one signature of somebody who is forbidden spoils the others
+                Ok(()) if self.forbids_certificate(certificate)? => {
+                    return Err(Error::program(format!("is signed by {}, whom dbx forbids", certificate.subject())));
+                }
+                Ok(()) => signer = Ok(certificate),
+                Err(problem) if signer.is_err() => signer = Err(problem),
+                Err(_) => {}
+            }
+        }
+        signer
+    }
+
+    fn forbids_certificate(&self, certificate: &Certificate) -> Result<bool, Error> {
+        // since when does not matter: our signatures tell no time
+        let hashed = self.forbids(HASHED, certificate.signed_part()?.as_bytes());
+        Ok(hashed || self.forbids(X509, certificate.der()))
+    }
+
+    fn forbids(&self, kind: Guid, what: &[u8]) -> bool {
+        self.forbidden.iter().any(|(k, forbidden)| *k == kind && forbidden.starts_with(what))
+    }
+}
+
+#[cfg(all(test, feature = "keys"))]
+#[path = "trust_tests.rs"]
+#[allow(clippy::unwrap_used)]
+mod tests;
