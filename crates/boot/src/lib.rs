@@ -4,13 +4,15 @@
 //! ESP  EFI/BOOT/BOOTX64.EFI        systemd-boot
 //!      EFI/Linux/<name>.efi        UKI = stub │ .osrel │ .cmdline │ .uname │ .initrd │ .linux
 //!      loader/loader.conf                                           └ cpio::write, then zstd by the caller
+//!      loader/addons/<name>.addon.efi   addon stub │ .sbat │ .cmdline: further arguments, signed by somebody else
 //! ```
-//! [`uki`] and [`xen`] assemble PE files, [`pe`] lists their sections, [`cpio`] writes archives, [`loader`] makes the tree that
+//! [`uki`], [`xen`] and [`addon`] assemble PE files, [`pe`] lists their sections, [`cpio`] writes archives, [`loader`] makes the tree that
 //! becomes a FAT volume, [`measure`] what a TPM is told of an image, [`mod@arch`] tells what an EFI program is for,
 //! [`describe`] what a kernel image says of itself.
 //!
 //! Deliberately absent: signatures, compression, and every other boot loader.
 
+pub mod addon;
 pub mod arch;
 pub mod cpio;
 mod described;

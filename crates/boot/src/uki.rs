@@ -2,10 +2,9 @@
 //! sections, laid out as systemd's `ukify` lays them out. PE32+ of every architecture.
 
 use crate::{
-    pe::{self, Error, Headers, SECTION_HEADER, sections},
+    pe::{self, Error, sections},
     sbat,
 };
-use types::Bytes;
 
 /// What goes into an image, besides the stub.
 #[derive(Debug, Clone)]
@@ -97,29 +96,12 @@ pub fn policy(image: &[u8]) -> Result<Option<Policy<'_>>, Error> {
     Ok(key.zip(signatures).map(|(key, signatures)| Policy { key, signatures }))
 }
 
-/// Overwrites the stub's SBAT section with the merged one, in place, as ukify does.
+/// Adds the kernel's lines of SBAT, and ours, to the stub's.
 fn merge_sbat(image: &mut [u8], contents: &Contents<'_>) -> Result<(), Error> {
-    let headers = Headers::parse(image)?;
-    let Some((n, section)) = headers.sections.iter().enumerate().find(|(_, s)| s.name == ".sbat") else {
-        return Ok(());
-    };
     let kernel = sections(contents.linux)?.into_iter().find(|s| s.name == ".sbat").map(|s| s.data.to_vec());
-    if kernel.is_none() && contents.sbat.is_none() {
-        return Ok(());
-    }
-    let stub = image[section.raw.clone()].to_vec();
-    let (stub, kernel) = (String::from_utf8_lossy(&stub), kernel.as_deref().map(String::from_utf8_lossy));
-    let merged = sbat::merge([Some(&*stub), kernel.as_deref(), contents.sbat].into_iter().flatten());
-    let room = section.raw.len();
-    if merged.len() > room {
-        return Err(Error::SbatSpace { found: Bytes(merged.len() as u64), room: Bytes(room as u64) });
-    }
-    let raw = &mut image[section.raw.clone()];
-    raw.fill(0);
-    raw[..merged.len()].copy_from_slice(merged.as_bytes());
-    let size_at = headers.table + n * SECTION_HEADER + 8;
-    image[size_at..size_at + 4].copy_from_slice(&(merged.len() as u32).to_le_bytes());
-    Ok(())
+    let kernel = kernel.as_deref().map(String::from_utf8_lossy);
+    let more: Vec<&str> = [kernel.as_deref(), contents.sbat].into_iter().flatten().collect();
+    sbat::merge_into(image, &more).map(drop)
 }
 
 #[cfg(test)]

@@ -37,16 +37,13 @@ pub struct Contents<'a> {
     pub sbat: &'a str,
 }
 
-/// The line of SBAT itself, which is the first (shim, `SBAT.md`).
-const SBAT: &str = "sbat,1,SBAT Version,sbat,1,https://github.com/rhboot/shim/blob/main/SBAT.md\n";
-
 /// Assembles an image from the hypervisor's EFI program.
 ///
 /// # Errors
 /// [`Error`], when the hypervisor is no EFI program, the sections do not fit, or arguments would be cut off.
 pub fn assemble(xen: &[u8], contents: &Contents<'_>) -> Result<Vec<u8>, Error> {
     let config = config(contents.options, contents.cmdline)?;
-    let sbat = sbat::merge([SBAT, contents.sbat].into_iter());
+    let sbat = sbat::merge([sbat::HEADER, contents.sbat].into_iter());
     let added: [(&'static str, &[u8]); 5] = [
         (".osrel", contents.os_release.as_bytes()),
         (".config", config.as_bytes()),
