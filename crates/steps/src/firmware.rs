@@ -19,7 +19,7 @@ pub(crate) const XEN_VERSION: u32 = 3;
 /// Raised when the same files would give another ESP.
 pub(crate) const ESP_VERSION: u32 = 2;
 /// Raised when the same packages would give another loader.
-pub(crate) const LOADER_VERSION: u32 = 1;
+pub(crate) const LOADER_VERSION: u32 = 2;
 
 #[derive(serde::Serialize, serde::Deserialize)]
 pub(crate) struct Uki {
@@ -106,11 +106,14 @@ pub(crate) struct Loader {
     pub(crate) arch: Arch,
 }
 
-/// Inputs `deb/…` (systemd-boot-efi); output `loader`.
+/// Inputs `deb/…` (systemd-boot-efi); outputs `loader`, and `addon`, what addons of kernel images are made of.
 pub(crate) fn loader(ctx: &mut Ctx<'_>) -> Result<(), StepError> {
     let params: Loader = ctx.params()?;
-    let systemd_boot = efi_file(ctx, &format!("systemd-boot{}.efi", params.arch.efi()), params.arch)?;
-    ctx.put("loader", &systemd_boot.read()?)?;
+    let efi = params.arch.efi();
+    for (output, name) in [("loader", format!("systemd-boot{efi}.efi")), ("addon", format!("addon{efi}.efi.stub"))] {
+        let program = efi_file(ctx, &name, params.arch)?.read()?;
+        ctx.put(output, &program)?;
+    }
     Ok(())
 }
 

@@ -16,6 +16,7 @@
 //!
 //! Deliberately absent: parsing, resolving, formats and scheduling, each of which is a crate of its own.
 
+mod debug;
 mod disk;
 mod export;
 mod firmware;
@@ -42,6 +43,7 @@ mod upstream;
 mod vendor;
 mod wanted;
 
+pub use debug::allowance;
 pub use disk::esp_volume;
 pub use export::export_oci;
 pub use image_json::{BlobJson, ImageJson, PartitionJson, SigningJson};
@@ -179,6 +181,14 @@ pub enum Error {
     /// Programs cannot be signed, or signatures are to be made elsewhere.
     #[error(transparent)]
     Sign(#[from] sign::Error),
+    /// A flavour whose kernel takes no addons.
+    #[error(
+        "HV={flavour} takes no addons: Xen gives its first domain the arguments in its unified image, which has no EFI stub to add others"
+    )]
+    NoStub {
+        /// The flavour.
+        flavour: types::Flavour,
+    },
     /// The EFI system partition cannot be written with signed programs.
     #[error("cannot write the EFI system partition with signed programs: {problem}")]
     Signed {

@@ -31,7 +31,7 @@ pub struct Target {
 pub struct Targets {
     /// Outputs `slot`, `root`.
     pub slot: StepId,
-    /// Output `loader`: systemd-boot.
+    /// Outputs `loader`, systemd-boot, and `addon`, which no disk has.
     pub loader: StepId,
     /// Output `uki`.
     pub uki: StepId,
@@ -65,6 +65,13 @@ impl Project {
     #[must_use]
     pub fn full_version(&self, target: Target) -> String {
         format!("{}-{}-{}", self.version, target.flavour, target.arch)
+    }
+
+    /// The arguments of an image's kernel, but for those by which it finds its slot.
+    pub(crate) fn cmdline(&self, target: Target) -> Result<Vec<String>, Error> {
+        let (kernel, hv) = (&self.defs.kernel, self.defs.flavour(target.flavour)?);
+        let own = kernel.arch.get(&target.arch).map(|a| a.cmdline.clone()).unwrap_or_default();
+        Ok([own, kernel.cmdline.clone(), hv.kernel.cmdline.clone()].concat())
     }
 
     /// The EFI system partition of an image, but for its programs.
@@ -120,6 +127,16 @@ impl Project {
         let target = Target { flavour: Flavour::Kvm, arch: host()? };
         let mut plan = Planner::new(self, target);
         let id = plan.toolbox(set)?;
+        Ok((plan.finish(), id))
+    }
+
+    /// A graph that makes what addons of kernel images are made of, and the step that does: output `addon`.
+    ///
+    /// # Errors
+    /// When the lock lacks it.
+    pub fn addon_stub(&self, target: Target) -> Result<(Graph, StepId), Error> {
+        let mut plan = Planner::new(self, target);
+        let id = plan.loader()?;
         Ok((plan.finish(), id))
     }
 

@@ -139,11 +139,7 @@ impl Planner<'_> {
 
     pub(super) fn disk(&mut self, kernel: &StepId, slot: StepId) -> Result<Targets, Error> {
         let uki = self.uki(kernel, &slot)?;
-        let step = Step::new(self.id("loader"), "loader", firmware::LOADER_VERSION, firmware::loader)
-            .at("images/live.yml", None);
-        let step = params(step, &Loader { arch: self.arch() });
-        let step = self.with_debs(step, "boot", self.arch(), is_systemd_boot)?;
-        let loader = self.add(step)?;
+        let loader = self.loader()?;
         let step = Step::new(self.flavoured("esp"), "esp", firmware::ESP_VERSION, firmware::esp)
             .from("loader", loader.clone(), "loader")
             .from("uki", uki.clone(), "uki")
@@ -156,13 +152,21 @@ impl Planner<'_> {
         Ok(Targets { slot, loader, uki, esp, config, size: self.flavoured("size"), checks })
     }
 
+    /// The boot loader, output `loader`, and what addons are made of, output `addon`.
+    pub(crate) fn loader(&mut self) -> Result<StepId, Error> {
+        let step = Step::new(self.id("loader"), "loader", firmware::LOADER_VERSION, firmware::loader)
+            .at("images/live.yml", None);
+        let step = params(step, &Loader { arch: self.arch() });
+        let step = self.with_debs(step, "boot", self.arch(), is_systemd_boot)?;
+        self.add(step)
+    }
+
     /// What systemd-boot starts, output `uki`: the kernel's unified image, or Xen's with the kernel in it.
     fn uki(&mut self, kernel: &StepId, slot: &StepId) -> Result<StepId, Error> {
         let defs = &self.project.defs;
         let hv = defs.flavour(self.target.flavour)?;
         let initramfs = self.initramfs(kernel)?;
-        let own = defs.kernel.arch.get(&self.arch()).map(|a| a.cmdline.clone()).unwrap_or_default();
-        let cmdline = [own, defs.kernel.cmdline.clone(), hv.kernel.cmdline.clone()].concat();
+        let cmdline = self.project.cmdline(self.target)?;
         let os_release = crate::texts::os_release(self.project, self.target);
         let sbat = crate::texts::sbat(self.project);
         let step = if let Some(xen) = &hv.xen {

@@ -1,0 +1,110 @@
+//! How an owner looks into a device: an addon with further arguments for its kernel, and a write by which its firmware comes to
+//! know the key that has signed the addon.
+//!
+//! ```text
+//! addon<arch>.efi.stub │ .cmdline      signed by `debug`  ─► loader/addons/ on the ESP
+//! certificate of `debug`, to be added  signed by `KEK`    ─► the firmware's variable `db`
+//! ```
+
+use crate::{Error, Project, Target, texts};
+use boot::addon;
+use sign::{Keys, Role, Wanted, efi, variable};
+
+impl Project {
+    /// Arguments that are of use in debugging: the first stage stands still when it fails, and there is a shell of root on the
+    /// console. That is the kernel's own last one.
+    ///
+    /// # Errors
+    /// [`Error::NoStub`] for a flavour that takes no addons.
+    pub fn debug_arguments(&self, target: Target) -> Result<String, Error> {
+        if self.defs.flavour(target.flavour)?.xen.is_some() {
+            return Err(Error::NoStub { flavour: target.flavour });
+        }
+        let cmdline = self.cmdline(target)?;
+        let console = cmdline.iter().rev().find_map(|a| a.strip_prefix("console=")?.split(',').next());
+        // a name makes systemd-debug-generator(8) take that terminal instead of tty9
+        let shell = console.map_or_else(String::new, |console| format!("={console}"));
+        Ok(format!("evek.debug systemd.debug_shell{shell}"))
+    }
+
+    /// An addon that gives the kernel of a flavour these arguments, signed by the debug key.
+    ///
+    /// # Errors
+    /// [`Error::NoStub`], [`Error::Program`] for arguments that are not one line, [`Error::Sign`] when the signature is to be made
+    /// elsewhere.
+    pub fn addon(&self, target: Target, stub: &[u8], arguments: &str, keys: &Keys) -> Result<Vec<u8>, Error> {
+        self.debug_arguments(target)?;
+        let program = addon::assemble(stub, arguments, &texts::sbat(self))?;
+        let (pending, certificate) = (efi::Pending::new(&program)?, keys.certificate(Role::Debug));
+        let what = format!("addon for {}: {arguments}", target.arch);
+        let signature = keys.sign(&[Wanted::new(what, Role::Debug, certificate, pending.digest())])?;
+        Ok(pending.attach(certificate, &signature[0])?)
+    }
+}
+
+/// The write by which a firmware with these keys comes to know the debug key, too, as `.auth` files have it.
+///
+/// # Errors
+/// [`Error::Sign`] when the signature is to be made elsewhere.
+pub fn allowance(keys: &Keys) -> Result<Vec<u8>, Error> {
+    let (role, debug) = (variable::authority(Role::Db), keys.certificate(Role::Debug));
+    let pending = variable::Pending::addition(Role::Db, debug, keys.owner()).expect("db is a variable");
+    let what = "addition of the debug key's certificate to the firmware's variable db";
+    let signature = keys.sign(&[Wanted::new(what, role, keys.certificate(role), pending.digest())])?;
+    Ok(pending.attach(keys.certificate(role), &signature[0])?)
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use boot::pe::example;
+    use defs::Definitions;
+    use lock::Lock;
+    use sign::{Purpose, Trust};
+    use std::path::Path;
+    use types::{Arch, Flavour};
+
+    fn project() -> Project {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+        let (defs, lock) = (Definitions::read(&root).unwrap(), Lock::read(&root.join(lock::FILE_NAME)).unwrap());
+        Project { defs, lock, version: "0.1.0".to_owned() }
+    }
+
+    #[test]
+    fn the_shell_is_on_the_kernels_serial_console() {
+        let project = project();
+        let usual = |flavour, arch| project.debug_arguments(Target { flavour, arch });
+        for (flavour, arch, console) in [
+            (Flavour::Kvm, Arch::Amd64, "ttyS0"),
+            (Flavour::Kvm, Arch::Arm64, "ttyAMA0"),
+            (Flavour::Kubevirt, Arch::Amd64, "ttyS0"),
+        ] {
+            assert_eq!(usual(flavour, arch).unwrap(), format!("evek.debug systemd.debug_shell={console}"));
+        }
+        let refused = usual(Flavour::Xen, Arch::Amd64).unwrap_err().to_string();
+        assert!(refused.contains("HV=xen takes no addons") && refused.contains("no EFI stub"), "{refused}");
+    }
+
+    #[test]
+    fn an_addon_is_started_by_firmware_that_was_told_to_and_by_no_other() {
+        let (dir, project) = (tempfile::tempdir().unwrap(), project());
+        let keys = Keys::generate(&dir.path().join("keys"), Purpose::Development, "Test").unwrap();
+        let target = Target { flavour: Flavour::Kvm, arch: Arch::Amd64 };
+        let stub = example::signable(example::of_sections(1024, (4096, 512), &[(".text", 4096, 1024, b"code", 0)]));
+        let program = project.addon(target, &stub, "evek.debug", &keys).unwrap();
+        assert_eq!(addon::arguments(&program, Arch::Amd64, "6.12").unwrap(), "evek.debug");
+        assert_eq!(program, project.addon(target, &stub, "evek.debug", &keys).unwrap(), "the same each time");
+
+        let new = variable::list(keys.certificate(Role::Db), keys.owner());
+        assert!(Trust::read(&new, &[]).unwrap().signer(&program).is_err());
+        let write = allowance(&keys).unwrap();
+        let told = [&new, variable::written(&write).unwrap()].concat();
+        let told = Trust::read(&told, &[]).unwrap();
+        assert_eq!(told.signer(&program).unwrap(), keys.certificate(Role::Debug));
+
+        let refused = |target, arguments| project.addon(target, &stub, arguments, &keys).unwrap_err();
+        assert!(matches!(refused(target, "a\nb"), Error::Program(_)));
+        assert!(matches!(refused(Target { flavour: Flavour::Xen, ..target }, "a"), Error::NoStub { .. }));
+    }
+}
