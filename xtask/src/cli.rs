@@ -133,6 +133,9 @@ pub(crate) enum Verb {
     /// Keys that images are signed with
     #[command(subcommand)]
     Keys(Keys),
+    /// Ways into a device for its owner: arguments for its kernel that the debug key signs
+    #[command(subcommand)]
+    Debug(Debug),
     /// What devices are told to run
     #[command(subcommand)]
     App(App),
@@ -298,6 +301,28 @@ pub(crate) enum Keys {
     Import {
         /// The answer
         response: PathBuf,
+    },
+}
+
+/// Verbs of debugging devices. docs/secure-boot.md says what each costs.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Debug {
+    /// Write an addon, which gives the kernel further arguments, for the EFI system partition of a device
+    Addon {
+        #[command(flatten)]
+        target: Target,
+        /// The arguments [default: `evek.debug systemd.debug_shell=<the serial console>`]
+        #[arg(long, value_name = "ARGUMENTS")]
+        add: Option<String>,
+        /// The file, whose name must end in `.addon.efi`
+        #[arg(long)]
+        to: PathBuf,
+    },
+    /// Write what has a device's firmware take such addons: its variable db gets the debug key's certificate
+    Allow {
+        /// The file
+        #[arg(long)]
+        to: PathBuf,
     },
 }
 

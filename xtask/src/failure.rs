@@ -148,6 +148,7 @@ impl From<steps::Error> for Failure {
                 Self::new(Exit::TooLarge, e).hint("`cargo xtask size` shows everything, `--html <file>` as a picture")
             }
             e @ Error::Host => Self::new(Exit::Host, e),
+            e @ Error::NoStub { .. } => Self::new(Exit::Usage, e),
             e => Self::new(Exit::Definition, e),
         }
     }
@@ -182,7 +183,7 @@ mod tests {
         };
         let unreachable =
             registry::Error::Unreachable { registry: String::new(), request: String::new(), said: String::new() };
-        let cases: [(Failure, Exit); 15] = [
+        let cases: [(Failure, Exit); 16] = [
             (lock::Error::Absent(path()).into(), Exit::Lock),
             (unsolved.into(), Exit::Lock),
             (fetch::Error::Failed { failures: vec![wrong_bytes] }.into(), Exit::Input),
@@ -197,6 +198,7 @@ mod tests {
             (failed(FailureClass::Step, "gcc: exit code 1"), Exit::Step),
             (failed(FailureClass::DiskFull, "no space"), Exit::DiskFull),
             (graph::Error::Cancelled.into(), Exit::Interrupted),
+            (steps::Error::NoStub { flavour: types::Flavour::Xen }.into(), Exit::Usage),
             (steps::Error::NoSet { set: "rootfs".into(), arch: types::Arch::Arm64 }.into(), Exit::Lock),
         ];
         for (failure, exit) in cases {

@@ -63,6 +63,9 @@ fn pin() -> Option<String> {
 /// Writes down which signatures are wanted, and says what to do with that.
 pub(crate) fn ask(wanted: Vec<Wanted>, dist: &Path) -> Failure {
     let (count, path) = (wanted.len(), dist.join("signing-request.json"));
+    if let Err(e) = fs::create_dir_all(dist) {
+        return Failure::new(Exit::Other, format!("cannot make {}: {e}", dist.display()));
+    }
     if let Err(failure) = write(&path, &Request::new(wanted).json()) {
         return failure;
     }

@@ -3,6 +3,7 @@
 mod app;
 mod bench;
 mod check;
+mod debug;
 mod doctor;
 mod help_make;
 mod image;
@@ -41,6 +42,7 @@ pub(crate) fn run(cli: &Cli) -> Result<(), Failure> {
         Verb::Replay(step) => look::replay(common, step),
         Verb::Lock(verb) => lock::run(common, verb),
         Verb::Keys(verb) => keys::run(common, verb),
+        Verb::Debug(verb) => debug::run(common, verb),
         Verb::App(verb) => app::run(verb),
         Verb::Doctor => doctor::doctor(common),
         Verb::Gc { size, verify } => tidy::gc(common, *size, *verify),

@@ -1,0 +1,85 @@
+//! `debug`: arguments for the kernel of a device that is in use, signed by a key of their own.
+
+use super::keys;
+use crate::{
+    cli::{self, Common},
+    exit::Exit,
+    failure::Failure,
+    session::{Session, root},
+};
+use boot::addon;
+use std::{fs, path::Path};
+use steps::{Error, Target};
+
+/// The variable that says whose programs a firmware starts, as efivarfs has it (UEFI 2.10 §32.6.1).
+const DB: &str = "/sys/firmware/efi/efivars/db-d719b2cb-3d3a-4596-a3bc-dad00e67656f";
+
+pub(crate) fn run(common: &Common, verb: &cli::Debug) -> Result<(), Failure> {
+    let session = Session::open(common)?;
+    match verb {
+        cli::Debug::Addon { target, add, to } => {
+            let target = Target { flavour: target.hv, arch: target.arch };
+            write_addon(&session, target, add.as_deref(), to)
+        }
+        cli::Debug::Allow { to } => write_allowance(&session, to),
+    }
+}
+
+/// Writes an addon; prints where.
+fn write_addon(session: &Session, target: Target, add: Option<&str>, to: &Path) -> Result<(), Failure> {
+    let name = to.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    if addon::named([name]).is_empty() {
+        let text = format!("{}: the EFI stub takes files whose names end in `.addon.efi` only", to.display());
+        return Err(Failure::new(Exit::Usage, text));
+    }
+    let project = session.project()?;
+    let usual = project.debug_arguments(target)?;
+    let arguments = add.unwrap_or(&usual);
+    let keys = keys::open(session)?;
+    let (graph, step) = project.addon_stub(target)?;
+    let built = session.build(&project, &graph, std::slice::from_ref(&step))?;
+    let stub = built.get(&step, "addon").expect("the step has this output").digest;
+    let stub = session.cache.cas().read(&stub)?;
+    let program = match project.addon(target, &stub, arguments, &keys) {
+        Err(e @ Error::Program(_)) => return Err(Failure::new(Exit::Usage, e)),
+        other => signed(other)?,
+    };
+    write(to, &program)?;
+    session.events.say(&format!(
+        "{arguments}\n\
+         copy it into loader/addons on the EFI system partition of the device; it counts from the next start on, if the\n\
+         firmware knows the debug key, which it does after `cargo xtask debug allow`"
+    ));
+    println!("{}", to.display());
+    Ok(())
+}
+
+/// Writes the signed write of `db`; prints where.
+fn write_allowance(session: &Session, to: &Path) -> Result<(), Failure> {
+    let write_of_db = signed(steps::allowance(&keys::open(session)?))?;
+    write(to, &write_of_db)?;
+    // The file does not have the attributes, which efivarfs wants in front, in one write with the rest (kernel,
+    // `Documentation/filesystems/efivarfs.rst`): 0x67, which is 147 in octal, for all shells.
+    session.events.say(&format!(
+        "on the device, as root, once:\n\
+         chattr -i {DB}\n\
+         {{ printf '\\147\\0\\0\\0'; cat {name}; }} | dd of={DB} bs=1M iflag=fullblock conv=notrunc\n\
+         from then on it starts whatever the debug key has signed, and its TPM does not give the key of P3: have the recovery\n\
+         key ready, docs/vault.md",
+        name = to.file_name().unwrap_or_default().to_string_lossy()
+    ));
+    println!("{}", to.display());
+    Ok(())
+}
+
+/// What has been signed; else the request goes where others look for it.
+fn signed(made: Result<Vec<u8>, Error>) -> Result<Vec<u8>, Failure> {
+    match made {
+        Err(Error::Sign(sign::Error::Wanted(request))) => Err(keys::ask(request.wanted, &root().join("dist"))),
+        other => Ok(other?),
+    }
+}
+
+fn write(path: &Path, bytes: &[u8]) -> Result<(), Failure> {
+    fs::write(path, bytes).map_err(|e| Failure::new(Exit::Other, format!("cannot write {}: {e}", path.display())))
+}
