@@ -8,6 +8,7 @@ use crate::{
 };
 use std::{
     fs,
+    ops::Range,
     path::{Path, PathBuf},
     time::{Duration, Instant},
 };
@@ -16,6 +17,8 @@ use types::Digest;
 const BLOCK_DEVICES: &str = "/sys/class/block";
 /// Disks that spin up slowly, and USB, take their time.
 const WITHIN: Duration = Duration::from_secs(60);
+/// Name of the partition that the firmware reads.
+const ESP: &str = "EFI System";
 /// Virtual disks that hold no slot.
 const NOT_DISKS: [&str; 5] = ["dm-", "loop", "nbd", "ram", "zram"];
 
@@ -34,6 +37,8 @@ pub(crate) struct Slot {
     pub(crate) label: String,
     /// Its unique GUID.
     pub(crate) guid: [u8; 16],
+    /// Where on that disk the EFI system partition lies, in bytes.
+    pub(crate) esp: Option<Range<u64>>,
 }
 
 impl Slot {
@@ -134,6 +139,7 @@ fn look(disk: &str, guid: &[u8; 16]) -> Result<Look, Error> {
         disk_number: device_number(sys)?,
         label: slot.name.clone(),
         guid: slot.guid,
+        esp: partitions.iter().find(|p| p.name == ESP).map(|p| p.range.clone()),
     }))
 }
 
@@ -164,6 +170,7 @@ mod tests {
             disk_number: "254:0".into(),
             label: "IMGA".into(),
             guid: [0xab; 16],
+            esp: None,
         };
         let json: serde_json::Value = serde_json::from_str(&slot.to_json(Digest::from_bytes([0xab; 32]), 7)).unwrap();
         assert_eq!(json["label"], "IMGA");

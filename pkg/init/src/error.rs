@@ -12,11 +12,11 @@ pub(crate) enum Error {
     /// The kernel command line lacks something.
     #[error("kernel command line: {argument} is {found}, expected {expected}")]
     Cmdline { argument: &'static str, found: String, expected: &'static str },
-    /// Something has added to the arguments that are signed, or taken from them.
+    /// Something has added to the arguments that are signed, or taken from them, and it is no addon that is signed, too.
     #[error(
-        "kernel command line: it is not the one that is signed, `{signed}`, but `{found}`: see what the firmware gives by SMBIOS (type 11) or boot options"
+        "kernel command line: it is not the one that is signed ({addons}), `{signed}`, but `{found}`: see what the firmware gives by SMBIOS (type 11) or boot options"
     )]
-    Arguments { found: String, signed: String },
+    Arguments { found: String, signed: String, addons: String },
     /// The slot did not appear.
     #[error("no partition has the GUID {guid} after {seconds} s; seen: {seen}")]
     NoSlot { guid: String, seconds: u64, seen: String },

@@ -6,7 +6,7 @@
 //!                  entry: type GUID[16], unique GUID[16], first block, last block, attributes, name[36] UTF-16LE
 //! ```
 
-use std::{fmt, io, os::unix::fs::FileExt};
+use std::{fmt, io, ops::Range, os::unix::fs::FileExt};
 
 /// A used entry of a partition table.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -17,6 +17,8 @@ pub(crate) struct Partition {
     pub(crate) guid: [u8; 16],
     /// Its name.
     pub(crate) name: String,
+    /// Where it lies on the disk, in bytes; nothing where that cannot be.
+    pub(crate) range: Range<u64>,
 }
 
 /// Why a disk has no usable partition table.
@@ -82,7 +84,17 @@ fn read_at(disk: &impl FileExt, block: u64, at: u64) -> Result<Vec<Partition>, F
         return Err(Fault::Damaged("checksum of entries"));
     }
     let used = (1..).zip(entries.chunks_exact(entry)).filter(|(_, e)| e[..16] != [0; 16]);
-    Ok(used.map(|(number, e)| Partition { number, guid: text_order(&e[16..32]), name: name(&e[56..128]) }).collect())
+    let partition = |(number, e): (u32, &[u8])| {
+        let range = range(u64_at(e, 32), u64_at(e, 40), block).unwrap_or_default();
+        Partition { number, guid: text_order(&e[16..32]), name: name(&e[56..128]), range }
+    };
+    Ok(used.map(partition).collect())
+}
+
+/// From the first block to the last, both of which belong to it.
+fn range(first: u64, last: u64, block: u64) -> Option<Range<u64>> {
+    let range = first.checked_mul(block)?..last.checked_add(1)?.checked_mul(block)?;
+    (range.start < range.end).then_some(range)
 }
 
 fn u32_at(bytes: &[u8], at: usize) -> u32 {

@@ -42,6 +42,8 @@ fn disk(block: usize) -> Disk {
         for (i, b) in e[16..32].iter_mut().enumerate() {
             *b = seed << 4 | i as u8;
         }
+        e[32..40].copy_from_slice(&(10 * slot as u64 + 3).to_le_bytes());
+        e[40..48].copy_from_slice(&(10 * slot as u64 + 9).to_le_bytes());
         for (i, unit) in label.encode_utf16().enumerate() {
             e[56 + 2 * i..][..2].copy_from_slice(&unit.to_le_bytes());
         }
@@ -63,6 +65,8 @@ fn partitions_are_found_with_both_sizes_of_block() {
             found.iter().map(|p| (p.number, p.name.as_str())).collect::<Vec<_>>(),
             [(1, "EFI System"), (3, "IMGA")]
         );
+        let block = block as u64;
+        assert_eq!([&found[0].range, &found[1].range], [&(3 * block..10 * block), &(23 * block..30 * block)]);
         // 20 21 22 23 24 25 26 27 … on disk
         assert_eq!(guid_text(&found[1].guid), "23222120-2524-2726-2829-2a2b2c2d2e2f");
     }
@@ -115,6 +119,14 @@ fn no_header_leads_outside_or_takes_memory() {
         let disk = Disk(RefCell::new(vec![0; len]));
         assert!(matches!(read(&disk, 512, (len / 512) as u64).unwrap_err(), Fault::Io(_)));
     }
+}
+
+#[test]
+fn a_partition_that_cannot_be_is_nowhere() {
+    for (first, last) in [(5, 4), (0, u64::MAX), (u64::MAX / 512 + 1, u64::MAX / 512 + 2)] {
+        assert_eq!(range(first, last, 512), None, "{first} {last}");
+    }
+    assert_eq!(range(5, 5, 512), Some(2560..3072));
 }
 
 #[test]

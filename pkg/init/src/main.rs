@@ -2,9 +2,9 @@
 //! on the signed command line.
 //!
 //! ```text
-//!  modules ─► watchdog ─► disk whose GPT has the slot (GUID = half the root hash) ─► dm-verity `evek-store`
-//!     ─► /run/evek/store (EROFS) ─► its root image's layers at /run/evek/layers/<hex> (EROFS, from the files)
-//!     ─► overlay, read-only, at /sysroot ─► switch root ─► /usr/lib/systemd/systemd
+//!  modules ─► watchdog ─► disk whose GPT has the slot (GUID = half the root hash) ─► arguments that are not the image's? addons
+//!     ─► dm-verity `evek-store` ─► /run/evek/store (EROFS) ─► its root image's layers at /run/evek/layers/<hex> (EROFS, from
+//!     the files) ─► overlay, read-only, at /sysroot ─► switch root ─► /usr/lib/systemd/systemd
 //! ```
 //! The initramfs holds this program, kernel modules and the command line that the image was made with; the EFI stub adds the
 //! owner's policy for the TPM. Every line that is logged begins with `evek-init:`. When a
@@ -14,11 +14,13 @@
 //! Deliberately absent: udev, a shell, any choice of the slot (the boot loader has chosen the kernel, and with it the
 //! root hash), and unlocking of P3 (systemd does that).
 
+mod addons;
 mod cmdline;
 mod disks;
 mod dm;
 mod error;
 mod files;
+mod firmware;
 mod gpt;
 mod log;
 mod modules;
@@ -27,7 +29,7 @@ mod udev;
 mod uevent;
 mod watchdog;
 
-use cmdline::Cmdline;
+use cmdline::{Cmdline, Told};
 use error::Error;
 use rustix::{
     mount::{MountFlags, mount, mount_bind},
@@ -63,10 +65,12 @@ fn main() {
 
 fn boot(debug: &mut bool) -> Result<Infallible, Error> {
     first_mounts()?;
-    let text = files::read_text(Path::new("/proc/cmdline"))?;
-    cmdline::check(&text, &files::read_text(Path::new("/etc/cmdline"))?)?;
-    *debug = cmdline::has_flag(&text, "evek.debug");
-    let cmdline = Cmdline::parse(&text)?;
+    let signed = files::read_text(Path::new("/etc/cmdline"))?;
+    let told = Told::new(&files::read_text(Path::new("/proc/cmdline"))?, &signed)?;
+    if let Told::Signed(arguments) = &told {
+        *debug = arguments.has_flag("evek.debug");
+    }
+    let cmdline = Cmdline::parse(&signed)?;
     log::info(&format!("looking for the slot {}", gpt::guid_text(&cmdline.slot_guid())));
 
     let events = uevent::Events::listen()?;
@@ -74,6 +78,12 @@ fn boot(debug: &mut bool) -> Result<Infallible, Error> {
     watchdog::start();
     let slot = disks::wait_for_slot(&events, &cmdline.slot_guid())?;
     log::info(&format!("slot {} is {}", slot.label, slot.device.display()));
+    let arguments = match told {
+        Told::Signed(arguments) => arguments,
+        Told::More(more) => addons::check(more, &slot)?,
+    };
+    *debug = arguments.has_flag("evek.debug");
+    let init = arguments.init()?;
 
     open_verity(&cmdline, &slot)?;
     let store = Store::open(Path::new(STORE))?;
@@ -82,8 +92,8 @@ fn boot(debug: &mut bool) -> Result<Infallible, Error> {
     files::write(Path::new("/run/udev/rules.d/61-evek.rules"), &udev::rules(&slot.disk_number))?;
     keep_policy()?;
 
-    log::info(&format!("starting {} from {}", cmdline.init, store.root().name));
-    switch::root(Path::new(SYSROOT), &cmdline.init)
+    log::info(&format!("starting {init} from {}", store.root().name));
+    switch::root(Path::new(SYSROOT), &init)
 }
 
 fn first_mounts() -> Result<(), Error> {
