@@ -6,22 +6,29 @@ use crate::{
 };
 use ::boot::loader;
 use cas::Cas;
-use sign::{Keys, Role, Wanted, efi};
+use sign::{Keys, Purpose, Role, Wanted, efi};
 use std::{
     fs,
     path::{Path, PathBuf},
 };
-use tree::Content;
+use tree::{Content, Entry, TreePath};
 use types::{Arch, Bytes};
 use vm::{Change, Firmware, Until};
 
-/// The keys that the images are signed with.
+/// The keys that the images are signed with; a key that there was not yet when they were made is added.
 ///
 /// # Panics
 /// When there are none.
 #[must_use]
 pub fn keys() -> Keys {
-    Keys::open(&variable("EVEK_KEYS")).unwrap_or_else(|e| panic!("{e}"))
+    let folder = variable("EVEK_KEYS");
+    let keys = match Keys::open(&folder) {
+        Err(sign::Error::NoKey { .. }) => Keys::generate(&folder, Purpose::Development, "EVE-k development"),
+        other => other,
+    };
+    // another test may have been faster
+    let keys = if matches!(keys, Err(sign::Error::Present { .. })) { Keys::open(&folder) } else { keys };
+    keys.unwrap_or_else(|e| panic!("{e}"))
 }
 
 /// The same machine with firmware that starts programs with our signatures only.
@@ -84,14 +91,7 @@ impl Programs {
     /// When they are not in the cache any more.
     #[must_use]
     pub fn of(options: &Boot) -> Self {
-        let cas = Cas::open(&variable("EVEK_CACHE")).unwrap_or_else(|e| panic!("{e}"));
-        let blobs = described(&options.image).blobs;
-        let blob = |name: &str| {
-            let found = blobs.iter().find(|(id, _)| id.ends_with(&format!(":{name}")));
-            let digest = found.unwrap_or_else(|| panic!("image.json names no {name}")).1.digest;
-            cas.read(&digest).unwrap_or_else(|e| panic!("{e}"))
-        };
-        Self { loader: blob("loader"), uki: blob("uki") }
+        Self { loader: blob(options, "loader"), uki: blob(options, "uki") }
     }
 
     /// With an EFI system partition that has these programs and nothing else of importance.
@@ -100,6 +100,15 @@ impl Programs {
     /// When it cannot be written.
     #[must_use]
     pub fn on_disk(&self, arch: Arch, folder: &Path) -> Change {
+        self.on_disk_with(arch, folder, &[])
+    }
+
+    /// The same with further files, by their paths.
+    ///
+    /// # Panics
+    /// When it cannot be written.
+    #[must_use]
+    pub fn on_disk_with(&self, arch: Arch, folder: &Path, files: &[(&str, &[u8])]) -> Change {
         let content = |bytes: &[u8]| Content::Inline(bytes.into());
         let tree = loader::esp(loader::Esp {
             arch,
@@ -112,10 +121,33 @@ impl Programs {
         let path: PathBuf = folder.join("esp.img");
         let file = fs::File::create(&path).unwrap_or_else(|e| panic!("cannot make {}: {e}", path.display()));
         let volume = disk::fat::Volume { size: Bytes::mib(128), label: "EFI".to_owned(), id: 1 };
-        let tree = tree.unwrap_or_else(|e| panic!("{e}"));
+        let mut tree = tree.unwrap_or_else(|e| panic!("{e}"));
+        for (path, bytes) in files {
+            let path = TreePath::new(path).unwrap_or_else(|e| panic!("{e}"));
+            tree.insert(path, Entry::file(0o644, bytes.to_vec())).unwrap_or_else(|e| panic!("{e}"));
+        }
         disk::fat::write(&file, &volume, &tree).unwrap_or_else(|e| panic!("{e}"));
         Change::Content { label: "EFI System".to_owned(), file: path }
     }
+}
+
+/// What a step of an image has made, from the cache.
+fn blob(options: &Boot, name: &str) -> Vec<u8> {
+    let cas = Cas::open(&variable("EVEK_CACHE")).unwrap_or_else(|e| panic!("{e}"));
+    let blobs = described(&options.image).blobs;
+    let found = blobs.iter().find(|(id, _)| id.ends_with(&format!(":{name}")));
+    let digest = found.unwrap_or_else(|| panic!("image.json names no {name}")).1.digest;
+    cas.read(&digest).unwrap_or_else(|e| panic!("{e}"))
+}
+
+/// An addon of the image in a folder with these arguments, with the signature of the debug key.
+///
+/// # Panics
+/// When what addons are made of is not in the cache any more.
+#[must_use]
+pub fn addon(options: &Boot, arguments: &str, keys: &Keys) -> Vec<u8> {
+    let program = ::boot::addon::assemble(&blob(options, "addon"), arguments, "evek,1,a test\n");
+    signed_as(Role::Debug, &program.unwrap_or_else(|e| panic!("{e}")), keys)
 }
 
 /// A program with the signature of an owner of devices.
@@ -124,9 +156,13 @@ impl Programs {
 /// When it cannot be signed.
 #[must_use]
 pub fn signed(program: &[u8], keys: &Keys) -> Vec<u8> {
-    let certificate = keys.certificate(Role::Db);
+    signed_as(Role::Db, program, keys)
+}
+
+fn signed_as(role: Role, program: &[u8], keys: &Keys) -> Vec<u8> {
+    let certificate = keys.certificate(role);
     let pending = efi::Pending::new(program).unwrap_or_else(|e| panic!("{e}"));
-    let wanted = Wanted::new("a test's program", Role::Db, certificate, pending.digest());
+    let wanted = Wanted::new("a test's program", role, certificate, pending.digest());
     let signature = keys.sign(&[wanted]).unwrap_or_else(|e| panic!("{e}")).remove(0);
     pending.attach(certificate, &signature).unwrap_or_else(|e| panic!("{e}"))
 }

@@ -26,6 +26,13 @@ fn an_unknown_architecture_lists_the_choices() {
 }
 
 #[test]
+fn an_addon_that_nothing_would_read_is_refused() {
+    let addon = |flavour, to| World::new().xtask(&["debug", "addon", "--hv", flavour, "--to", to]);
+    addon("xen", "/tmp/debug.addon.efi").must(USAGE, &["HV=xen takes no addons", "no EFI stub"]);
+    addon("kvm", "/tmp/debug.efi").must(USAGE, &["/tmp/debug.efi", "names end in `.addon.efi`"]);
+}
+
+#[test]
 fn an_unknown_key_in_a_package_is_shown_with_its_line() {
     let path = "pkg/time/pkg.yml";
     let wrong = text(path).replace("\nservice:", "\nservise:");

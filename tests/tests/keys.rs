@@ -102,3 +102,22 @@ fn an_image_is_signed_by_private_keys_that_are_elsewhere() {
     checks.that("its program is, byte for byte, as signed with keys at hand", same, "it is another");
     checks.finish();
 }
+
+#[test]
+fn the_debug_key_is_allowed_by_a_private_key_that_is_elsewhere() {
+    let (dir, copy) = (tempfile::tempdir().expect("a folder"), Copy::new());
+    let path = |name: &str| dir.path().join(name).to_str().expect("a path of text").to_owned();
+    let (public, answer, write) = (path("public"), path("answer.json"), path("debug.auth"));
+    public_part(Path::new(&public), "");
+    let private = keys().folder().to_str().expect("a path of text").to_owned();
+    let request = copy.path().join("dist/signing-request.json");
+    let request = request.to_str().expect("a path of text");
+    let allow = || copy.xtask(&["debug", "allow", "--to", &write, "--keys", &public]);
+    allow().must(12, &["1 signatures are wanted", "keys import"]);
+    let asked = Request::read(&fs::read(request).expect("a request")).expect("a request");
+    assert_eq!(asked.wanted.iter().map(|wanted| wanted.role).collect::<Vec<_>>(), [Role::Kek]);
+    copy.xtask(&["keys", "sign", request, &answer, "--keys", &private]).must(0, &["KEK signs", "variable db"]);
+    copy.xtask(&["keys", "import", &answer, "--keys", &public]).must(0, &["1 new signatures"]);
+    allow().must(0, &["chattr -i", "dd of=/sys/firmware/efi/efivars/db-", "docs/vault.md"]);
+    assert_eq!(fs::read(&write).expect("the write"), steps::allowance(&keys()).expect("ours"));
+}

@@ -2,11 +2,11 @@
 
 use boot_tests::{
     Boot, Checks, boot, described,
-    secure_boot::{Programs, enrolled, keys, signed},
+    secure_boot::{Programs, addon, arguments, enrolled, keys, secured, signed},
 };
 use sign::{Keys, Purpose};
 use types::{Arch, Bytes, Flavour};
-use vm::{Change, Until};
+use vm::{Change, Guest, Until};
 
 /// What the firmware and the loader say of a program that they do not start.
 const BY_FIRMWARE: &str = "failed to load Boot";
@@ -92,4 +92,56 @@ fn nothing_outside_of_what_is_signed_changes_the_start() {
         damaged("a byte of the verity tree", block(tree), "evek-init: cannot mount /dev/"),
         damaged("a byte of the verity superblock", block(tree - 1), "evek-init: /dev/"),
     ]);
+}
+
+/// The variable that says whose programs the firmware starts, as efivarfs has it.
+const DB: &str = "/sys/firmware/efi/efivars/db-d719b2cb-3d3a-4596-a3bc-dad00e67656f";
+
+#[test]
+fn an_addon_counts_once_the_owner_has_the_firmware_know_who_has_signed_it() {
+    let options = Boot { reboots: true, ..Boot::of("secure-boot-addon", Flavour::Kvm, Arch::Amd64) };
+    let (programs, keys) = (Programs::of(&options), keys());
+    let programs = Programs { loader: signed(&programs.loader, &keys), uki: signed(&programs.uki, &keys) };
+    let (text, usual) = ("evek.debug systemd.debug_shell=ttyS0", arguments(&options.image));
+    let addon = addon(&options, text, &keys);
+    let folder = tempfile::tempdir().expect("a folder");
+    let esp = programs.on_disk_with(Arch::Amd64, folder.path(), &[("loader/addons/debug.addon.efi", &addon)]);
+    let booting = boot(secured(Boot { changes: vec![esp], ..options }));
+    let limit = booting.limit(60);
+    let mut guest = booting.guest;
+    let mut checks = Checks::default();
+
+    guest.wait_for(Until::Ssh, limit).unwrap_or_else(|e| panic!("{e}"));
+    is_told(&mut guest, &mut checks, "before", &usual, "inactive");
+    let said = guest.serial_lines_of(0).iter().any(|line| line.contains("debug addon"));
+    checks.that("before: nothing is said of an addon", !said, "there is");
+
+    // what `debug allow` says is to be done
+    let write = steps::allowance(&keys).unwrap_or_else(|e| panic!("{e}"));
+    let command = format!(
+        "cat >/run/debug.auth && chattr -i {DB} && \
+         {{ printf '\\147\\0\\0\\0'; cat /run/debug.auth; }} | dd of={DB} bs=1M iflag=fullblock conv=notrunc"
+    );
+    let written = guest.ssh_within(&command, &write, limit).unwrap_or_else(|e| panic!("{e}"));
+    checks.that("the firmware takes the write", written.success(), &written.stderr);
+    guest.restart("systemctl reboot", limit).unwrap_or_else(|e| panic!("{e}"));
+    let line = "evek-init: debug addon debug.addon.efi, signed by CN=";
+    checks.answer("the first stage says whose arguments it takes", guest.wait_for(Until::Serial(line), limit));
+    guest.wait_for(Until::Ssh, limit).unwrap_or_else(|e| panic!("{e}"));
+    is_told(&mut guest, &mut checks, "afterwards", &format!("{usual} {text}"), "active");
+    let terminal = guest.sh("systemctl show -P TTYPath debug-shell.service");
+    checks.equal("its terminal", terminal.unwrap_or_else(|e| e.to_string()), "/dev/ttyS0".to_owned());
+    let others = guest.sh("findmnt -rno OPTIONS /sys/firmware/efi/efivars").unwrap_or_else(|e| e.to_string());
+    checks.that("the firmware's variables can be written", others.starts_with("rw"), others);
+    guest.cut_power();
+    checks.finish();
+}
+
+/// The kernel's arguments, and whether there is a shell without a password.
+fn is_told(guest: &mut Guest, checks: &mut Checks, when: &str, arguments: &str, shell: &str) {
+    let found = guest.sh("cat /proc/cmdline").unwrap_or_else(|e| e.to_string());
+    checks.equal(&format!("{when}: the kernel's arguments"), found.as_str(), arguments);
+    if let Some(state) = checks.answer("the shell's state", guest.ssh("systemctl is-active debug-shell.service")) {
+        checks.equal(&format!("{when}: the shell"), state.stdout.trim(), shell);
+    }
 }
