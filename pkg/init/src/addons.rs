@@ -62,6 +62,7 @@ pub(crate) fn check(more: More, slot: &Slot) -> Result<Arguments, Error> {
     Ok(arguments)
 }
 
+/// Whether what was found explains what the kernel was told.
 fn judge(more: More, found: &Result<Found, String>) -> Result<Arguments, Error> {
     let Found { addons, others } = match found {
         Ok(found) => found,
@@ -76,6 +77,7 @@ fn judge(more: More, found: &Result<Found, String>) -> Result<Arguments, Error> 
     })
 }
 
+/// What is on the disk of the slot; the reason, where nothing can count.
 fn on_disk(slot: &Slot) -> Result<Found, String> {
     let firmware = Firmware::ask()?;
     let arch = Arch::host().ok_or("addons are for x86-64 and AArch64 only")?;
@@ -88,6 +90,7 @@ fn on_disk(slot: &Slot) -> Result<Found, String> {
     find(window, &firmware, &Kernel { arch, release }).map_err(|e| format!("EFI system partition of {path}: {e}"))
 }
 
+/// What is in the folders that the EFI stub looks into.
 fn find(esp: impl Blocks, firmware: &Firmware, kernel: &Kernel) -> Result<Found, disk::Error> {
     let esp = Edit::open(esp)?;
     let own = firmware.image.as_deref().map(addon::folder_of);
