@@ -311,7 +311,7 @@ pub(crate) enum Debug {
     Addon {
         #[command(flatten)]
         target: Target,
-        /// The arguments [default: `evek.debug systemd.debug_shell=<the serial console>`]
+        /// The arguments; without this, `evek.debug systemd.debug_shell=<the serial console>`
         #[arg(long, value_name = "ARGUMENTS")]
         add: Option<String>,
         /// The file, whose name must end in `.addon.efi`
