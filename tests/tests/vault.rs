@@ -53,7 +53,7 @@ fn provisioned(device: Boot, checks: &mut Checks) -> (Guest, Duration, String) {
     let limit = booting.limit(60);
     let mut guest = booting.guest;
     up(&mut guest, checks, limit);
-    system::state_is_sealed(&mut guest, checks);
+    system::state_is_sealed(&mut guest, checks, true);
     guest.sh("echo kept > /persist/mark && sync").unwrap_or_else(|e| panic!("{e}"));
     let key = guest.sh("vault recovery-key").unwrap_or_else(|e| panic!("{e}"));
     (guest, limit, key)
@@ -82,7 +82,7 @@ fn p3_stays_closed_when_someone_has_changed_config_until_the_recovery_key_comes(
     // sealed anew
     restarts(&mut guest, limit);
     up(&mut guest, &mut checks, limit);
-    system::state_is_sealed(&mut guest, &mut checks);
+    system::state_is_sealed(&mut guest, &mut checks, true);
     mark_is_there(&mut guest, &mut checks);
     guest.cut_power();
     checks.finish();
@@ -97,7 +97,7 @@ fn the_owner_may_change_config_and_take_the_disk_to_another_machine() {
     guest.sh("vault seal").unwrap_or_else(|e| panic!("{e}"));
     restarts(&mut guest, limit);
     up(&mut guest, &mut checks, limit);
-    system::state_is_sealed(&mut guest, &mut checks);
+    system::state_is_sealed(&mut guest, &mut checks, true);
     checks.answer("the power button switches it off", guest.stop(limit));
 
     let mut guest = boot(Boot { tpm: false, state: State::Kept, ..device(name) }).guest;

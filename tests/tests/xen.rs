@@ -39,6 +39,27 @@ fn a_xen_image_for_arm64_runs_apps_in_domains() {
     reaches_its_first_domain(Boot::of("xen-arm64", Flavour::Xen, Arch::Arm64), Some(Hypervisor::Pvh));
 }
 
+/// Xen measures no kernel image: P3 is bound to the firmware's keys and to CONFIG.
+#[test]
+#[ignore = "long: make test-all"]
+fn under_xen_the_tpm_opens_p3_too() {
+    let options =
+        Boot { memory: Bytes::gib(3), tpm: true, reboots: true, ..Boot::of("xen-tpm", Flavour::Xen, Arch::Amd64) };
+    let booting = boot(secured(options));
+    let (limit, mut guest, mut checks) = (booting.limit(120), booting.guest, Checks::default());
+    for start in 0..2 {
+        if start > 0 {
+            guest.restart("systemctl reboot", limit).unwrap_or_else(|e| panic!("{e}"));
+        }
+        guest.wait_for(Until::Ssh, limit).unwrap_or_else(|e| panic!("{e}"));
+        system::system_is_up(&mut guest, &mut checks, Arch::Amd64, limit);
+        system::state_is_sealed(&mut guest, &mut checks, false);
+        system::config_was_measured(&mut guest, &mut checks);
+    }
+    guest.cut_power();
+    checks.finish();
+}
+
 /// And runs apps in other domains, where they are of a kind.
 fn reaches_its_first_domain(options: Boot, apps_in: Option<Hypervisor>) {
     let arch = options.arch;
