@@ -12,7 +12,7 @@
 //! can count the attempt; with `evek.debug` on the command line it stands still instead.
 //!
 //! Deliberately absent: udev, a shell, any choice of the slot (the boot loader has chosen the kernel, and with it the
-//! root hash), and unlocking of P3 (systemd does that).
+//! root hash), and unlocking of P3 (`vault` does that).
 
 mod addons;
 mod cmdline;
