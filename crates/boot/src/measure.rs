@@ -30,6 +30,12 @@ impl Default for Register {
 }
 
 impl Register {
+    /// One that holds this.
+    #[must_use]
+    pub const fn holding(value: Digest) -> Self {
+        Self(value)
+    }
+
     /// Its value after it is extended by the digest of some bytes (TCG, *TPM 2.0 Library* part 1, "Extend of a PCR").
     #[must_use]
     pub fn extended(self, bytes: &[u8]) -> Self {

@@ -1,4 +1,7 @@
 //! `vault measure`: tells the TPM of the files of CONFIG, once in each start, before anything depends on them.
+//!
+//! Others may have measured into the same register before: shim does, its list of certificates (shim, `README.tpm`). What they
+//! have left there is noted first, so that a start which ends in between measures nothing twice.
 
 use crate::{error::Error, file, places::Places, tpm::Tpm};
 use boot::measure::{CONFIG_PCR, Register, config_event};
@@ -24,23 +27,42 @@ pub(crate) fn measure(places: &Places) -> Result<(), Error> {
         return Ok(());
     };
     let words = words(places)?;
-    let expected = foretold(&words);
-    let before = tpm.register(CONFIG_PCR)?;
-    // where it has this value, the start was only too short for the marker
-    if before != expected {
+    fs::create_dir_all(&places.run).map_err(Error::io("make", &places.run))?;
+    let before = match before(places)? {
+        Some(before) => before,
+        None => {
+            let before = Register::holding(tpm.register(CONFIG_PCR)?);
+            file::replace(&before_path(places), before.value().hex().as_bytes())?;
+            before
+        }
+    };
+    if tpm.register(CONFIG_PCR)? == before.value() {
         extend(places, &words)?;
-        let after = tpm.register(CONFIG_PCR)?;
-        if after == before {
+        if tpm.register(CONFIG_PCR)? == before.value() {
             return Err(Error::Unmoved);
         }
-        if after != expected {
-            eprintln!(
-                "register {CONFIG_PCR} of the TPM was not empty: `vault seal` cannot foretell it in this machine"
-            );
+    }
+    if tpm.register(CONFIG_PCR)? != foretold(before, &words) {
+        eprintln!("register {CONFIG_PCR} of the TPM was extended by others meanwhile: `vault seal` cannot foretell it");
+    }
+    file::replace(&marker(places), words.as_bytes())
+}
+
+fn before_path(places: &Places) -> PathBuf {
+    places.run.join("config-before")
+}
+
+/// What the register held before CONFIG was measured in this start; `None` where that was never asked.
+pub(crate) fn before(places: &Places) -> Result<Option<Register>, Error> {
+    let path = before_path(places);
+    match fs::read_to_string(&path) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
+        text => {
+            let found = text.map_err(Error::io("read", &path))?;
+            let value = found.parse().map_err(|_| Error::Register { path, found })?;
+            Ok(Some(Register::holding(value)))
         }
     }
-    fs::create_dir_all(&places.run).map_err(Error::io("make", &places.run))?;
-    file::replace(&marker(places), words.as_bytes())
 }
 
 /// The words for the files of CONFIG as they are now.
@@ -50,9 +72,9 @@ pub(crate) fn words(places: &Places) -> Result<String, Error> {
     Ok(config_event(&files))
 }
 
-/// The register's value after the words, in a start in which nobody else has measured anything into it.
-pub(crate) fn foretold(words: &str) -> Digest {
-    Register::default().extended(words.as_bytes()).value()
+/// The register's value after the words.
+pub(crate) fn foretold(before: Register, words: &str) -> Digest {
+    before.extended(words.as_bytes()).value()
 }
 
 /// Every regular file below a folder. CONFIG is FAT, which has no links.

@@ -81,10 +81,12 @@ pub(crate) fn seal_now(places: &Places) -> Result<(), Error> {
     let tpm = Tpm::find(places).ok_or(Error::NoTpm)?;
     let marker = measure::marker(places);
     let measured = fs::read_to_string(&marker).map_err(|_| Error::NotMeasured)?;
-    if tpm.register(CONFIG_PCR)? != measure::foretold(&measured) {
+    let before = measure::before(places)?.ok_or(Error::NotMeasured)?;
+    if tpm.register(CONFIG_PCR)? != measure::foretold(before, &measured) {
         return Err(Error::Foreign);
     }
-    let config = measure::foretold(&measure::words(places)?);
+    // whoever measures before CONFIG will do so again
+    let config = measure::foretold(before, &measure::words(places)?);
     let kept = recovery::path(places);
     if kept.exists() {
         seal(places, &tpm, &kept, Some(config), false)?;

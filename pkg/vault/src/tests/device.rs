@@ -1,6 +1,7 @@
 //! A device in a folder: its tools are scripts that note how they are called, its registers and its header are files.
 
 use crate::{measure, places::Places, record::Record, tpm::Tpm};
+use boot::measure::Register;
 use serde_json::Value;
 use std::{
     fs,
@@ -107,8 +108,9 @@ impl Device {
     pub(super) fn restart(&self) {
         fs::remove_dir_all(self.path("run")).unwrap();
         let words = measure::words(&self.places).unwrap();
-        self.write("run/config-measured", &words);
-        self.write("tpm/pcr-sha256/14", measure::foretold(&words).hex().to_uppercase() + "\n");
+        let before = Register::default();
+        self.write("run/config-before", before.value().hex()).write("run/config-measured", &words);
+        self.write("tpm/pcr-sha256/14", measure::foretold(before, &words).hex().to_uppercase() + "\n");
         for gone in ["persist", "power", "calls"] {
             let _ = fs::remove_file(self.path(gone));
         }

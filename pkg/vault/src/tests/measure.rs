@@ -10,7 +10,9 @@ const EXTENDS: &str = "[ \"$SYSTEMD_FORCE_MEASURE\" = 1 ] && cp \"$here/expected
 /// A TPM that nobody has told anything, and two files.
 fn device() -> (Device, String, Digest) {
     let device = Device::new().with_tpm();
-    fs::remove_file(device.path("run/config-measured")).unwrap();
+    for file in ["run/config-before", "run/config-measured"] {
+        fs::remove_file(device.path(file)).unwrap();
+    }
     device.write("tpm/pcr-sha256/14", "0".repeat(64)).write("config/b.yml", "b\n").write("config/apps/a.yml", "a\n");
     let files = [("apps/a.yml", b"a\n"), ("b.yml", b"b\n")].map(|(path, text)| (path.to_owned(), Digest::of(text)));
     let words = config_event(&files.into());
@@ -33,10 +35,23 @@ fn config_is_measured_once_in_a_start() {
 #[test]
 fn a_start_that_was_too_short_for_the_marker_measures_nothing_twice() {
     let (device, words, value) = device();
+    device.write("run/config-before", Register::default().value().hex());
     device.write("tpm/pcr-sha256/14", value.hex().to_uppercase());
     measure(&device.places).unwrap();
     assert_eq!(device.calls(), [""; 0]);
     assert_eq!(device.text("run/config-measured"), words);
+}
+
+#[test]
+fn what_others_have_measured_before_is_noted_and_extended() {
+    let (device, words, value) = device();
+    let shims = Digest::of(b"what shim has measured").hex();
+    device.write("tpm/pcr-sha256/14", &shims);
+    device.does("systemd-pcrextend", EXTENDS);
+    measure(&device.places).unwrap();
+    assert_eq!(device.calls(), [format!("systemd-pcrextend --pcr=14 {words}")]);
+    assert_eq!(device.text("run/config-before"), shims);
+    assert_eq!(device.text("tpm/pcr-sha256/14").to_lowercase(), value.hex());
 }
 
 #[test]

@@ -7,6 +7,7 @@ use crate::{
     recovery,
     seal::seal_now,
 };
+use boot::measure::Register;
 use std::fs;
 
 /// A device that has started once.
@@ -23,7 +24,7 @@ fn the_owners_change_of_config_is_sealed_to_before_the_restart() {
     let device = started();
     device.write("config/note", "changed");
     seal_now(&device.places).unwrap();
-    let value = foretold(&words(&device.places).unwrap()).hex();
+    let value = foretold(Register::default(), &words(&device.places).unwrap()).hex();
     let enroll = format!(
         "systemd-cryptenroll --unlock-key-file=@/vault/recovery-key --wipe-slot=tpm2 --tpm2-device=auto \
          --tpm2-pcrs=7:sha256+14:sha256={value} --tpm2-public-key=@/policy/tpm2-pcr-public-key.pem \
@@ -39,6 +40,19 @@ fn the_owners_change_of_config_is_sealed_to_before_the_restart() {
     seal_now(&device.places).unwrap();
     assert_eq!(device.tokens("systemd-tpm2").len(), 1);
     assert!(device.tpm_opens());
+}
+
+/// shim measures its list of certificates.
+#[test]
+fn what_others_measure_before_config_counts_too() {
+    let device = started();
+    let before = Register::holding(SEVEN.parse().unwrap());
+    let measured = words(&device.places).unwrap();
+    device.write("run/config-before", SEVEN).write("tpm/pcr-sha256/14", foretold(before, &measured).hex());
+    device.write("config/note", "changed");
+    seal_now(&device.places).unwrap();
+    let value = foretold(before, &words(&device.places).unwrap()).hex();
+    assert_eq!(device.tokens("evek-vault")[0]["pcrs"], serde_json::json!({"7": SEVEN, "14": value}));
 }
 
 #[test]
