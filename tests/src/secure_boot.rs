@@ -13,7 +13,7 @@ use std::{
 };
 use tree::{Content, Entry, TreePath};
 use types::{Arch, Bytes};
-use vm::{Change, Firmware, Until};
+use vm::{Change, Firmware, Until, Variables};
 
 /// The keys that the images are signed with; a key that there was not yet when they were made is added.
 ///
@@ -62,7 +62,7 @@ pub fn enrolled(options: &Boot) -> Firmware {
     let path = checkout().join("target/boot").join(name);
     if !path.is_file() {
         let new = Boot { with_ssh: false, ..Boot::of("enrolling", options.flavour, options.arch) };
-        let booting = boot(Boot { firmware: Firmware::SecureBoot { variables: None }, ..new });
+        let booting = boot(Boot { firmware: Firmware::SecureBoot(Variables::None), ..new });
         let limit = booting.limit(20);
         let mut guest = booting.guest;
         guest.wait_for(Until::Serial("keys successfully enrolled"), limit).unwrap_or_else(|e| panic!("{e}"));
@@ -72,7 +72,7 @@ pub fn enrolled(options: &Boot) -> Firmware {
         guest.cut_power();
         fs::copy(&left, &path).unwrap_or_else(|e| panic!("cannot copy {}: {e}", left.display()));
     }
-    Firmware::SecureBoot { variables: Some(path) }
+    Firmware::SecureBoot(Variables::Left(path))
 }
 
 /// The EFI programs of an image, without signatures.
@@ -113,6 +113,7 @@ impl Programs {
         let tree = loader::esp(loader::Esp {
             arch,
             systemd_boot: content(&self.loader),
+            shim: None,
             images: vec![("evek-changed".to_owned(), content(&self.uki))],
             conf: loader::conf(0, "off"),
             keys: Vec::new(),

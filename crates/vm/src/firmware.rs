@@ -15,11 +15,18 @@ pub enum Firmware {
     Open,
     /// One that starts programs of the owners whose keys it has (UEFI 2.10 §32). Without a platform key, in *setup mode*, it
     /// starts any program, and takes keys.
-    SecureBoot {
-        /// Variables, keys among them, that another machine has left in the file `variables.fd` of its folder; none where
-        /// absent.
-        variables: Option<PathBuf>,
-    },
+    SecureBoot(Variables),
+}
+
+/// What firmware knows when a machine is switched on, keys among it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Variables {
+    /// Nothing.
+    None,
+    /// The keys that machines are sold with: Microsoft's.
+    Microsoft,
+    /// What another machine has left in the file `variables.fd` of its folder.
+    Left(PathBuf),
 }
 
 impl Firmware {
@@ -28,10 +35,16 @@ impl Firmware {
         match (self, arch) {
             (Self::Open, Arch::Amd64) => ("/usr/share/OVMF/OVMF_CODE_4M.fd", "/usr/share/OVMF/OVMF_VARS_4M.fd"),
             (Self::Open, Arch::Arm64) => ("/usr/share/AAVMF/AAVMF_CODE.fd", "/usr/share/AAVMF/AAVMF_VARS.fd"),
-            (Self::SecureBoot { .. }, Arch::Amd64) => {
+            (Self::SecureBoot(Variables::Microsoft), Arch::Amd64) => {
+                ("/usr/share/OVMF/OVMF_CODE_4M.secboot.fd", "/usr/share/OVMF/OVMF_VARS_4M.ms.fd")
+            }
+            (Self::SecureBoot(Variables::Microsoft), Arch::Arm64) => {
+                ("/usr/share/AAVMF/AAVMF_CODE.secboot.fd", "/usr/share/AAVMF/AAVMF_VARS.ms.fd")
+            }
+            (Self::SecureBoot(_), Arch::Amd64) => {
                 ("/usr/share/OVMF/OVMF_CODE_4M.secboot.fd", "/usr/share/OVMF/OVMF_VARS_4M.fd")
             }
-            (Self::SecureBoot { .. }, Arch::Arm64) => {
+            (Self::SecureBoot(_), Arch::Arm64) => {
                 ("/usr/share/AAVMF/AAVMF_CODE.secboot.fd", "/usr/share/AAVMF/AAVMF_VARS.fd")
             }
         }
@@ -46,7 +59,7 @@ impl Firmware {
     pub(crate) fn prepare(&self, arch: Arch, tools: &Tools, variables: &Path) -> Result<(), Error> {
         let template = self.files(arch).1;
         let from = match self {
-            Self::SecureBoot { variables: Some(path) } => path.clone(),
+            Self::SecureBoot(Variables::Left(path)) => path.clone(),
             _ => tools.file(template),
         };
         let bytes = fs::read(&from).map_err(Error::io("read firmware variables", &from))?;

@@ -34,7 +34,7 @@ pub use accel::{Accel, Verdict, probe};
 pub use console::OnLine;
 pub use error::Error;
 pub use failure::{BootFailure, Failure, SHOWN_LINES, classify};
-pub use firmware::Firmware;
+pub use firmware::{Firmware, Variables};
 pub use guest::{Guest, Terminal, Until};
 pub use left::Left;
 pub use machine::{Boots, Change, Forward, Machine, Network, SSH_PORT_NAME, State};

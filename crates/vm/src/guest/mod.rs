@@ -184,10 +184,16 @@ impl Guest {
     /// # Errors
     /// When QEMU is gone.
     pub fn types(&mut self, line: &str) -> Result<(), Error> {
+        self.presses(&format!("{line}\r"))
+    }
+
+    /// Presses keys of the serial console's terminal, as it sends them.
+    ///
+    /// # Errors
+    /// When QEMU is gone.
+    pub fn presses(&mut self, keys: &str) -> Result<(), Error> {
         let keyboard = self.keyboard.as_mut().ok_or_else(|| Error::Qmp("QEMU takes no input".to_owned()))?;
-        keyboard
-            .write_all(format!("{line}\r").as_bytes())
-            .map_err(Error::io("type at", Path::new("the serial console")))
+        keyboard.write_all(keys.as_bytes()).map_err(Error::io("type at", Path::new("the serial console")))
     }
 
     /// Plugs in a device: its driver, and properties of it (QEMU, `device_add`).
