@@ -64,6 +64,12 @@ impl Certificate {
         self.x509.tbs_certificate.subject.to_string()
     }
 
+    /// Who vouches for it, as RFC 4514 writes names.
+    #[must_use]
+    pub fn issuer(&self) -> String {
+        self.x509.tbs_certificate.issuer.to_string()
+    }
+
     /// Its key, as `SubjectPublicKeyInfo` (RFC 5280 §4.1.2.7) in DER.
     ///
     /// # Errors

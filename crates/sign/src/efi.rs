@@ -145,6 +145,29 @@ pub fn verify(program: &[u8], certificate: &Certificate) -> Result<(), Error> {
     Err(Error::program(problem))
 }
 
+/// Who has signed a program, by the certificates that its signatures bring along: that it is what they have signed, not who
+/// they are. The first that fits counts.
+///
+/// # Errors
+/// [`Error::Program`] with the reason why it is nobody.
+pub fn signer(program: &[u8]) -> Result<Certificate, Error> {
+    let (pe, _) = parse(program)?;
+    let signatures = AttributeCertificateIterator::new(&pe).map_err(|e| Error::program(e.to_string()))?;
+    for signature in signatures.into_iter().flatten() {
+        let signature = signature.map_err(|e| Error::program(e.to_string()))?;
+        let signature = signature.get_authenticode_signature().map_err(|e| Error::program(e.to_string()))?;
+        for certificate in signature.certificates() {
+            let certificate = certificate.to_der().map_err(Error::certificate)?;
+            // what is no certificate of ours, such as one without an RSA key, has signed nothing that we can judge
+            let Ok(certificate) = Certificate::from_der(&certificate) else { continue };
+            if check(&signature, &hash(&pe)?, &certificate).is_ok() {
+                return Ok(certificate);
+            }
+        }
+    }
+    Err(Error::program("has no signature by a certificate that comes with it"))
+}
+
 fn check(signature: &AuthenticodeSignature, digest: &Digest, certificate: &Certificate) -> Result<(), String> {
     if signature.digest() != digest.as_bytes().as_slice() {
         return Err("was changed after it was signed".to_owned());
