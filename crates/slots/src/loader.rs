@@ -2,13 +2,14 @@
 //! firmware starts by a boot entry only.
 //!
 //! ```text
-//!  EFI/BOOT/BOOTX64.EFI    the first: what starts
+//!  EFI/BOOT/BOOTX64.EFI    the first: what starts. Where that is shim: EFI/BOOT/grubx64.efi, which shim starts
 //!  EFI/evek/BOOTX64.EFI    the second: one on trial, or the predecessor of the first
 //! ```
 //! Each changes by one sector's write, and neither change touches the other. Who starts which, and when one takes the place of
 //! the other, is the caller's business.
 
 use crate::{Device, Error, device::ESP};
+use boot::loader::{behind_shim_path, fallback_path};
 use disk::{Blocks, Placed};
 use types::Arch;
 
@@ -19,12 +20,24 @@ pub fn second_loader_path(arch: Arch) -> String {
 }
 
 impl<B: Blocks> Device<B> {
+    /// Whether the firmware starts shim, and shim the boot loader.
+    ///
+    /// # Errors
+    /// As [`Self::status`].
+    pub fn has_shim(&self, arch: Arch) -> Result<bool, Error> {
+        Ok(self.read(&behind_shim_path(arch))?.is_some())
+    }
+
+    fn first_path(&self, arch: Arch) -> Result<String, Error> {
+        Ok(if self.has_shim(arch)? { behind_shim_path(arch) } else { fallback_path(arch) })
+    }
+
     /// The boot loader's bytes; `None` where there is none for this architecture.
     ///
     /// # Errors
     /// As [`Self::status`].
     pub fn loader(&self, arch: Arch) -> Result<Option<Vec<u8>>, Error> {
-        self.read(&boot::loader::fallback_path(arch))
+        self.read(&self.first_path(arch)?)
     }
 
     /// Replaces the boot loader, at once or not at all.
@@ -32,7 +45,7 @@ impl<B: Blocks> Device<B> {
     /// # Errors
     /// As [`Self::status`].
     pub fn replace_loader(&self, arch: Arch, program: &[u8]) -> Result<(), Error> {
-        self.put(&boot::loader::fallback_path(arch), program)
+        self.put(&self.first_path(arch)?, program)
     }
 
     /// The second boot loader's bytes; `None` where there is none yet.

@@ -168,13 +168,15 @@ fn numbers(value: &[u8]) -> impl Iterator<Item = BootNumber> {
     value.chunks_exact(2).map(|pair| BootNumber(u16::from_le_bytes([pair[0], pair[1]])))
 }
 
-/// A boot entry (`EFI_LOAD_OPTION`, §3.1.3) that starts a file of a partition.
-pub(crate) fn load_option(description: &str, partition: &Placed, file: &str) -> Vec<u8> {
+/// A boot entry (`EFI_LOAD_OPTION`, §3.1.3) that starts a file of a partition, and may tell it something: shim, the path of what
+/// it starts in its turn (shim, `README.md`).
+pub(crate) fn load_option(description: &str, partition: &Placed, file: &str, told: Option<&str>) -> Vec<u8> {
     let path = [hard_drive(partition), file_path(file), node(0x7f, 0xff, &[])].concat();
     let mut option = ACTIVE.to_le_bytes().to_vec();
     option.extend((path.len() as u16).to_le_bytes());
     option.extend(utf16(description));
     option.extend(path);
+    option.extend(told.map(|told| utf16(&native(told))).unwrap_or_default());
     option
 }
 
@@ -196,9 +198,14 @@ fn hard_drive(placed: &Placed) -> Vec<u8> {
     node(4, 1, &data)
 }
 
-/// A file (§10.3.5.4), `/` for `\`.
+/// A file (§10.3.5.4).
 fn file_path(file: &str) -> Vec<u8> {
-    node(4, 4, &utf16(&format!("\\{}", file.replace('/', "\\"))))
+    node(4, 4, &utf16(&native(file)))
+}
+
+/// A path as UEFI writes it, from the partition's root.
+fn native(file: &str) -> String {
+    format!("\\{}", file.replace('/', "\\"))
 }
 
 /// A node of a device path (§10.2): type, subtype, length with these four bytes.
@@ -266,8 +273,10 @@ mod tests {
             // §10.3.1: the end of the whole path
             "7f ff 0400",
         ];
-        let option = load_option(DESCRIPTION, &esp(), "EFI/evek/BOOTX64.EFI");
+        let option = load_option(DESCRIPTION, &esp(), "EFI/evek/BOOTX64.EFI", None);
         assert_eq!(option, unhex(&rows.concat()));
+        let told = load_option(DESCRIPTION, &esp(), "EFI/evek/BOOTX64.EFI", Some("a/b"));
+        assert_eq!(told, unhex(&[rows.concat(), "5c00 6100 5c00 6200 0000".to_owned()].concat()));
         assert_eq!(description(&option).as_deref(), Some(DESCRIPTION));
         for none in [&option[..5], &option[..20], &[]] {
             assert_eq!(description(none), None);
@@ -287,13 +296,13 @@ mod tests {
     fn an_entry_gets_a_number_that_nobody_has_and_keeps_it() {
         let others = [("Boot0000", "07000000 01000000 0000 4100 0000"), ("BootOrder", "07000000 0100 0000")];
         let (_folder, variables) = variables(&others);
-        let option = load_option(DESCRIPTION, &esp(), "EFI/evek/BOOTX64.EFI");
+        let option = load_option(DESCRIPTION, &esp(), "EFI/evek/BOOTX64.EFI", None);
         // 0001 has no entry, and what gets it would be the first that starts
         assert_eq!(variables.set_own(&option).unwrap(), BootNumber(2));
         assert_eq!(fs::read(variables.path("Boot0002")).unwrap(), [&ATTRIBUTES[..], &option].concat());
         let mut moved = esp();
         moved.start = Bytes::mib(9);
-        let option = load_option(DESCRIPTION, &moved, "EFI/evek/BOOTX64.EFI");
+        let option = load_option(DESCRIPTION, &moved, "EFI/evek/BOOTX64.EFI", None);
         assert_eq!(variables.set_own(&option).unwrap(), BootNumber(2));
         assert_eq!(variables.read("Boot0002").unwrap(), option);
         assert_eq!(variables.own().unwrap(), Some(BootNumber(2)));

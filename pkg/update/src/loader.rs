@@ -17,6 +17,7 @@ use crate::{
     places::Places,
     record::{LoaderState, LoaderTrial, Records},
 };
+use boot::loader::fallback_path;
 use disk::Blocks;
 use slots::{Device, second_loader_path};
 use types::{Arch, Digest};
@@ -152,7 +153,12 @@ impl<'a, B: Blocks> Loader<'a, B> {
         }
         // what has failed before is another
         self.records.forget_loader_trial()?;
-        let option = efi::load_option(efi::DESCRIPTION, &self.device.esp_partition()?, &second_loader_path(self.arch));
+        let (second, esp) = (second_loader_path(self.arch), self.device.esp_partition()?);
+        let option = if self.device.has_shim(self.arch)? {
+            efi::load_option(efi::DESCRIPTION, &esp, &fallback_path(self.arch), Some(&second))
+        } else {
+            efi::load_option(efi::DESCRIPTION, &esp, &second, None)
+        };
         trial.number = match self.set_entry(&option) {
             Ok(number) => number,
             Err(e) => return self.replace_at_once(new, &e),
