@@ -225,7 +225,7 @@ pub(crate) struct Run {
     /// No network card at all
     #[arg(long)]
     pub(crate) no_network: bool,
-    /// Firmware with Secure Boot and without keys; the image brings its own
+    /// Firmware with Secure Boot and without keys, as the image brings its own; with Microsoft's for one that begins with shim
     #[arg(long)]
     pub(crate) secure_boot: bool,
     /// A TPM 2.0, new from the factory
@@ -320,7 +320,7 @@ pub(crate) enum Debug {
     },
     /// Write what has a device's firmware take such addons: its variable db gets the debug key's certificate
     Allow {
-        /// The file
+        /// The file; one that ends in `.cer` is the certificate itself, for shim's MokManager
         #[arg(long)]
         to: PathBuf,
     },

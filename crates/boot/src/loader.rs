@@ -1,5 +1,15 @@
 //! The EFI system partition of systemd-boot: its configuration and its files, as a tree for a FAT volume
 //! (UAPI group, *Boot Loader Specification*).
+//!
+//! ```text
+//!                                                         with shim
+//!  EFI/BOOT/BOOTX64.EFI   systemd-boot                    shim, signed by Microsoft
+//!  EFI/BOOT/grubx64.efi                                   systemd-boot: shim starts what has this name beside it
+//!  EFI/BOOT/mmx64.efi                                     MokManager, by which someone has shim trust a certificate
+//!  evek-owner.cer                                         the owner's certificate
+//!  loader/keys/auto       what enrolls the owner's keys
+//!  EFI/Linux              kernel images                   the same
+//! ```
 
 use tree::{BadPath, Clash, Content, Entry, Kind, Tree, TreePath};
 use types::Arch;
@@ -36,6 +46,32 @@ pub fn fallback_path(arch: Arch) -> String {
     format!("EFI/BOOT/BOOT{}.EFI", arch.efi().to_uppercase())
 }
 
+/// The path of systemd-boot beside shim: the name is compiled into that (shim, `Makefile`, `DEFAULT_LOADER`).
+#[must_use]
+pub fn behind_shim_path(arch: Arch) -> String {
+    format!("EFI/BOOT/grub{}.efi", arch.efi())
+}
+
+/// The path of MokManager beside shim.
+#[must_use]
+pub fn manager_path(arch: Arch) -> String {
+    format!("EFI/BOOT/mm{}.efi", arch.efi())
+}
+
+/// The path of the certificate that MokManager is given: X.509 in DER.
+pub const CERTIFICATE: &str = "evek-owner.cer";
+
+/// What the firmware starts in the place of systemd-boot (shim, `README.md`).
+#[derive(Debug, Clone)]
+pub struct Shim {
+    /// shim itself.
+    pub program: Content,
+    /// MokManager.
+    pub manager: Content,
+    /// The owner's certificate, where the image has an owner.
+    pub certificate: Option<Vec<u8>>,
+}
+
 /// What an EFI system partition is made from.
 #[derive(Debug, Clone)]
 pub struct Esp {
@@ -43,6 +79,8 @@ pub struct Esp {
     pub arch: Arch,
     /// systemd-boot.
     pub systemd_boot: Content,
+    /// What starts it, where the firmware does not.
+    pub shim: Option<Shim>,
     /// Kernel images by name (without `.efi`; a `+3` at its end starts boot counting with three tries).
     pub images: Vec<(String, Content)>,
     /// The text of `loader/loader.conf`.
@@ -61,7 +99,18 @@ const KEYS: &str = "loader/keys/auto";
 pub fn esp(esp: Esp) -> Result<Tree, Error> {
     let file = |content| Entry { kind: Kind::File(content), ..Entry::file(0o644, Vec::new()) };
     let mut tree = Tree::default();
-    tree.insert(TreePath::new(&fallback_path(esp.arch))?, file(esp.systemd_boot))?;
+    let first = TreePath::new(&fallback_path(esp.arch))?;
+    match esp.shim {
+        None => tree.insert(first, file(esp.systemd_boot))?,
+        Some(shim) => {
+            tree.insert(first, file(shim.program))?;
+            tree.insert(TreePath::new(&behind_shim_path(esp.arch))?, file(esp.systemd_boot))?;
+            tree.insert(TreePath::new(&manager_path(esp.arch))?, file(shim.manager))?;
+            if let Some(certificate) = shim.certificate {
+                tree.insert(TreePath::new(CERTIFICATE)?, Entry::file(0o644, certificate))?;
+            }
+        }
+    }
     for (name, content) in esp.images {
         let allowed = |c: char| c.is_ascii_alphanumeric() || "._-+".contains(c);
         let path = TreePath::new(&format!("EFI/Linux/{name}.efi"))?;
@@ -90,6 +139,7 @@ mod tests {
         Esp {
             arch: Arch::Arm64,
             systemd_boot: bytes("boot"),
+            shim: None,
             images: images.iter().map(|name| ((*name).to_owned(), bytes("uki"))).collect(),
             conf: conf(0, "off"),
             keys: vec![("PK".to_owned(), b"write".to_vec())],
@@ -102,6 +152,18 @@ mod tests {
         let files: Vec<_> = tree.iter().filter(|(_, e)| e.kind != Kind::Dir).map(|(p, _)| p.as_str()).collect();
         let image = "EFI/Linux/evek-0.1.0-kvm-arm64+3.efi";
         assert_eq!(files, ["EFI/BOOT/BOOTAA64.EFI", image, "loader/keys/auto/PK.auth", "loader/loader.conf"]);
+    }
+
+    #[test]
+    fn shim_stands_where_firmware_looks_and_systemd_boot_where_shim_does() {
+        let shim = Shim { program: bytes("shim"), manager: bytes("mm"), certificate: Some(b"owner".to_vec()) };
+        let tree = esp(Esp { shim: Some(shim), keys: Vec::new(), ..example(&[]) }).unwrap();
+        let text = |path: &str| match &tree.get(&TreePath::new(path).unwrap()).unwrap().kind {
+            Kind::File(content) => String::from_utf8(content.read().unwrap()).unwrap(),
+            _ => String::new(),
+        };
+        let found = ["EFI/BOOT/BOOTAA64.EFI", "EFI/BOOT/grubaa64.efi", "EFI/BOOT/mmaa64.efi", CERTIFICATE].map(text);
+        assert_eq!(found, ["shim", "boot", "mm", "owner"]);
     }
 
     #[test]

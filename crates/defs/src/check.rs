@@ -1,7 +1,7 @@
 //! What one definition says about another, and the rules that types cannot express.
 
 use crate::{
-    Definitions, DiskLayout, Error, Hv, ImageDef, KernelSource, Located, OptionValue, Package, PartitionType, Place,
+    Definitions, DiskLayout, EnrollKeys, Error, Hv, ImageDef, KernelSource, Located, OptionValue, Package, PartitionType, Place,
     Problem, deb, hv::part_of,
 };
 use std::{
@@ -190,6 +190,11 @@ impl<'a> Check<'a> {
             let problem = Problem::UnknownName { what: "layout", name: image.layout.value.clone(), known };
             return self.errors.push(self.sources.error(&image.layout.at, problem));
         };
+        if image.shim && image.enroll_keys != EnrollKeys::Off {
+            let at = self.sources.find("enroll_keys", &image.layout.at);
+            let text = "firmware that takes over the owner's keys does not start shim any more: `enroll_keys: off`, or no shim";
+            self.rule(&at, text.to_owned());
+        }
         let mut labels = BTreeSet::new();
         for partition in &layout.partitions {
             if !labels.insert(&partition.label.value) {

@@ -21,6 +21,10 @@ pub struct ImageDef {
     /// Whether a device whose firmware has no platform key takes over the keys that the image is signed with.
     #[serde(default)]
     pub enroll_keys: EnrollKeys,
+    /// Whether the firmware starts shim, which Microsoft has signed, instead of systemd-boot. So it needs no keys of the owner's:
+    /// shim has them, once someone has enrolled the owner's certificate at the machine. `enroll_keys` must be `off` then.
+    #[serde(default)]
+    pub shim: bool,
     /// The forms that the disk image is written in.
     pub formats: Vec<Format>,
     /// Size of the whole disk; as large as its partitions need where absent.

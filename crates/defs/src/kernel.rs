@@ -34,6 +34,9 @@ pub struct Kernel {
     /// Debian packages with the boot loader and the EFI stub of kernel images.
     #[serde(default)]
     pub boot: Vec<Located<Deb>>,
+    /// Debian packages with shim and its manager of keys, as others have signed them; for images that begin with shim.
+    #[serde(default)]
+    pub shim: Vec<Located<Deb>>,
 }
 
 /// Where the kernel comes from.

@@ -117,6 +117,20 @@ pub(crate) fn loader(ctx: &mut Ctx<'_>) -> Result<(), StepError> {
     Ok(())
 }
 
+/// Raised when the same packages would give another shim.
+pub(crate) const SHIM_VERSION: u32 = 1;
+
+/// Inputs `deb/…` (shim-signed and its helpers); outputs `shim`, and `manager`, its MokManager. Both stay as others have signed them.
+pub(crate) fn shim(ctx: &mut Ctx<'_>) -> Result<(), StepError> {
+    let params: Loader = ctx.params()?;
+    for (output, name) in [("shim", "shim"), ("manager", "mm")] {
+        let wanted = format!("usr/lib/shim/{name}{}.efi.signed", params.arch.efi());
+        let program = deb_file(ctx, &wanted, params.arch, |path| path.as_str() == wanted)?.read()?;
+        ctx.put(output, &program)?;
+    }
+    Ok(())
+}
+
 /// An EFI system partition, but for its programs.
 #[derive(Debug, Clone, serde::Serialize, serde::Deserialize)]
 pub(crate) struct Esp {
@@ -133,12 +147,13 @@ impl Esp {
     pub(crate) fn write(
         self,
         path: &Path,
-        (loader, uki): (Content, Content),
+        Programs { loader, uki, shim }: Programs,
         keys: Vec<(String, Vec<u8>)>,
     ) -> Result<(), StepError> {
         let tree = loader::esp(loader::Esp {
             arch: self.arch,
             systemd_boot: loader,
+            shim,
             images: vec![(self.name, uki)],
             conf: loader::conf(0, &self.enroll_keys),
             keys,
@@ -147,14 +162,31 @@ impl Esp {
     }
 }
 
-/// Inputs `loader`, `uki`; output `esp`.
+/// The programs of an EFI system partition.
+pub(crate) struct Programs {
+    /// systemd-boot.
+    pub(crate) loader: Content,
+    /// What it starts.
+    pub(crate) uki: Content,
+    /// What starts it, where the firmware does not.
+    pub(crate) shim: Option<loader::Shim>,
+}
+
+/// Inputs `loader`, `uki`, and where the image begins with shim `shim`, `manager`; output `esp`.
 pub(crate) fn esp(ctx: &mut Ctx<'_>) -> Result<(), StepError> {
     let params: Esp = ctx.params()?;
     let (loader, uki) = (whole_file(ctx.input("loader")?)?, whole_file(ctx.input("uki")?)?);
     let mut start = Vec::new();
     uki.open()?.take(PAGE).read_to_end(&mut start)?;
     boot::arch::check_arch(&params.name, &start, params.arch)?;
-    params.write(&ctx.out_blob("esp"), (loader, uki), Vec::new())
+    let shim = match ctx.labels("shim").next().is_some() {
+        true => {
+            let (program, manager) = (whole_file(ctx.input("shim")?)?, whole_file(ctx.input("manager")?)?);
+            Some(loader::Shim { program, manager, certificate: None })
+        }
+        false => None,
+    };
+    params.write(&ctx.out_blob("esp"), Programs { loader, uki, shim }, Vec::new())
 }
 
 pub(crate) fn whole_file(path: PathBuf) -> Result<Content, StepError> {

@@ -23,7 +23,8 @@ pub struct ImageJson {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub signing: Option<SigningJson>,
     /// What a TPM's registers (SHA-256 bank) hold: `pcr11` when the kernel starts, by what the EFI stub measures; `pcr11-ready`
-    /// once the system is up; `pcr14` for a CONFIG without files. Xen measures nothing into register 11.
+    /// once the system is up; `pcr14` for a CONFIG without files. Xen measures nothing into register 11, and shim what only the
+    /// machine knows into register 14.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub measurements: BTreeMap<String, Digest>,
     /// The partitions of the disk.

@@ -33,6 +33,8 @@ pub struct Targets {
     pub slot: StepId,
     /// Outputs `loader`, systemd-boot, and `addon`, which no disk has.
     pub loader: StepId,
+    /// Outputs `shim`, `manager`, where the firmware starts shim instead of the loader.
+    pub shim: Option<StepId>,
     /// Output `uki`.
     pub uki: StepId,
     /// Output `esp`.
@@ -56,7 +58,7 @@ impl Targets {
     #[must_use]
     pub fn all(&self) -> Vec<StepId> {
         let parts = [&self.slot, &self.loader, &self.uki, &self.esp, &self.config, &self.size];
-        parts.into_iter().chain(&self.checks).cloned().collect()
+        parts.into_iter().chain(&self.shim).chain(&self.checks).cloned().collect()
     }
 }
 
@@ -88,6 +90,14 @@ impl Project {
     pub(crate) fn partition(&self, role: PartitionType) -> Result<Bytes, Error> {
         let partitions = self.defs.partitions(self.live()?);
         Ok(partitions.into_iter().find(|p| p.role == role && !p.first_boot).map_or(Bytes(0), |p| p.size))
+    }
+
+    /// Whether the firmware starts shim, which needs no keys of the owner's in it.
+    ///
+    /// # Errors
+    /// When no disk is defined.
+    pub fn begins_with_shim(&self) -> Result<bool, Error> {
+        Ok(self.live()?.shim)
     }
 
     /// The definition of the disk.

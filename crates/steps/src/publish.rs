@@ -3,11 +3,13 @@
 use crate::{
     Error, Project, Target, Targets,
     disk::{Contents, layout},
+    firmware::whole_file,
     image_json::{BlobJson, ImageJson, PartitionJson, SigningJson},
     signing::{self, Signed},
     slot::Root,
 };
 use ::size::Report;
+use boot::loader;
 use boot::measure::{CONFIG_PCR, PCR, PHASES, Register, config_event, is_measured, measure};
 use defs::Format;
 use graph::{Built, Cache, Graph, Input, StepId};
@@ -104,7 +106,8 @@ impl Artefact<'_> {
             if let Some(keys) = keys {
                 let loader = self.blob(&self.targets.loader, "loader")?;
                 let signed = Signed::new(keys, &image.version, self.cache.cas(), loader, parts.uki)?;
-                (parts.uki, parts.esp) = (signed.uki, signed.esp(self.project.esp(self.target)?, self.cache.cas())?);
+                parts.uki = signed.uki;
+                parts.esp = signed.esp(self.project.esp(self.target)?, self.shim(keys)?, self.cache.cas())?;
                 image = self.describe(&parts, Some(keys))?;
             }
             self.write(&parts, &image, &sizes, &folder)?;
@@ -114,6 +117,17 @@ impl Artefact<'_> {
         }
         point(&arch.join("current"), &name)?;
         Ok(Published { folder, unchanged, image })
+    }
+
+    /// What the firmware starts in the place of the boot loader, with the certificate that it is to be told of.
+    fn shim(&self, keys: &Keys) -> Result<Option<loader::Shim>, Error> {
+        let Some(step) = &self.targets.shim else { return Ok(None) };
+        let content = |output: &str| {
+            let path = self.cache.cas().path(&self.blob(step, output)?);
+            whole_file(path).map_err(|e| Error::Signed { problem: e.to_string() })
+        };
+        let certificate = Some(keys.certificate(Role::Db).der().to_owned());
+        Ok(Some(loader::Shim { program: content("shim")?, manager: content("manager")?, certificate }))
     }
 
     pub(crate) fn judge(&self) -> Result<(), Error> {
@@ -197,9 +211,13 @@ impl Artefact<'_> {
 
     /// What can be foretold of a TPM.
     fn measurements(&self, parts: &Parts) -> Result<BTreeMap<String, Digest>, Error> {
-        // it is made without files
-        let config = Register::default().extended(config_event(&BTreeMap::new()).as_bytes());
-        let mut registers = BTreeMap::from([(format!("pcr{CONFIG_PCR}"), config.value())]);
+        let mut registers = BTreeMap::new();
+        // shim measures into it, too, what firmware and its owner have made of each machine
+        if self.targets.shim.is_none() {
+            // it is made without files
+            let config = Register::default().extended(config_event(&BTreeMap::new()).as_bytes());
+            registers.insert(format!("pcr{CONFIG_PCR}"), config.value());
+        }
         let uki = self.cache.cas().read(&parts.uki)?;
         if is_measured(&uki)? {
             let start = measure(&uki)?;

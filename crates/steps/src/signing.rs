@@ -5,9 +5,9 @@
 
 use crate::{
     Error,
-    firmware::{Esp, whole_file},
+    firmware::{Esp, Programs, whole_file},
 };
-use boot::{measure, uki};
+use boot::{loader, measure, uki};
 use cas::Cas;
 use sign::{
     Keys, Purpose, Role, Wanted, efi,
@@ -95,13 +95,16 @@ impl Signed {
         Ok(Self { loader, uki: cas.put(&uki)?, writes })
     }
 
-    /// The EFI system partition with them, as blob.
-    pub(crate) fn esp(self, esp: Esp, cas: &Cas) -> Result<Digest, Error> {
+    /// The EFI system partition with them, as blob. What enrolls keys is of use to firmware without shim only: shim has its own
+    /// way, and would not be started any more.
+    pub(crate) fn esp(self, esp: Esp, shim: Option<loader::Shim>, cas: &Cas) -> Result<Digest, Error> {
         let bad = |problem: String| Error::Signed { problem };
         let folder = tempfile::tempdir_in(cas.tmp()).map_err(|e| bad(e.to_string()))?;
         let path = folder.path().join("esp");
         let loader = tree::Content::Inline(self.loader.into());
-        let written = whole_file(cas.path(&self.uki)).and_then(|uki| esp.write(&path, (loader, uki), self.writes));
+        let writes = if shim.is_some() { Vec::new() } else { self.writes };
+        let write = |uki| esp.write(&path, Programs { loader, uki, shim }, writes);
+        let written = whole_file(cas.path(&self.uki)).and_then(write);
         written.map_err(|e| bad(e.to_string()))?;
         Ok(cas.adopt(&path)?)
     }

@@ -33,6 +33,10 @@ pub(crate) const KERNEL_SOURCE: &str = "kernel-source";
 pub(crate) const FIRMWARE: &str = "firmware";
 pub(crate) const MICROCODE: &str = "microcode";
 
+/// The sets of the boot loader and of what starts it on firmware that does not know the owner.
+pub(crate) const BOOT: &str = "boot";
+pub(crate) const SHIM: &str = "shim";
+
 /// The name of the set of a package of `pkg/`.
 pub(crate) fn package_set(package: &str) -> String {
     format!("pkg/{package}")
@@ -126,7 +130,10 @@ fn device_sets(defs: &Definitions, arch: Arch, sets: &mut Vec<WantedSet>) {
     if Deb::any_for(&defs.kernel.firmware, arch) {
         sets.push(set_of(FIRMWARE, arch, None, &defs.kernel.firmware, &none));
     }
-    sets.push(set_of("boot", arch, None, &defs.kernel.boot, &none));
+    sets.push(set_of(BOOT, arch, None, &defs.kernel.boot, &none));
+    if Deb::any_for(&defs.kernel.shim, arch) {
+        sets.push(set_of(SHIM, arch, None, &defs.kernel.shim, &none));
+    }
 }
 
 /// The set of the nearest base that has packages of its own.

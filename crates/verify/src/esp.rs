@@ -29,19 +29,31 @@ pub(crate) fn programs(report: &mut Report, files: &Tree, db: Option<&Certificat
         let file = files.iter().find(|(p, _)| p.as_str().eq_ignore_ascii_case(path));
         file.and_then(|(_, entry)| if let Kind::File(content) = &entry.kind { content.read().ok() } else { None })
     };
-    let loader = Arch::ALL.into_iter().find_map(|arch| Some((arch, bytes(&loader::fallback_path(arch))?)));
+    let found = |path: fn(Arch) -> String| Arch::ALL.into_iter().find_map(|arch| Some((arch, bytes(&path(arch))?)));
+    let behind_shim = found(loader::behind_shim_path);
+    let has_shim = behind_shim.is_some();
+    let loader = behind_shim.or_else(|| found(loader::fallback_path));
     let loader = loader.ok_or_else(|| "there is none".to_owned()).and_then(|(arch, program)| {
         let text = check(&program, arch, db)?;
         Ok((arch, text))
     });
     let Some(arch) = report.note("boot loader", loader) else { return Vec::new() };
     report.arch = Some(arch);
+    let mut judged = vec![if has_shim { loader::behind_shim_path(arch) } else { loader::fallback_path(arch) }];
+    if has_shim {
+        for (what, path) in [("shim", loader::fallback_path(arch)), ("shim's manager", loader::manager_path(arch))] {
+            let program = bytes(&path).ok_or_else(|| "there is none".to_owned());
+            report.note(what, program.and_then(|program| Ok(((), of_others(&program, arch)?))));
+            judged.push(path);
+        }
+        report.note("owner's certificate", certificate(bytes(loader::CERTIFICATE).as_deref(), db));
+    }
     let mut programs = vec![Program { arch, root: None }];
     for (path, entry) in files.iter() {
         // FAT knows no capitals
         let lower = path.as_str().to_ascii_lowercase();
         let Kind::File(content) = &entry.kind else { continue };
-        if !lower.ends_with(".efi") || lower == loader::fallback_path(arch).to_ascii_lowercase() {
+        if !lower.ends_with(".efi") || judged.iter().any(|path| path.eq_ignore_ascii_case(&lower)) {
             continue;
         }
         let Some(name) = lower.strip_prefix(IMAGES).map(|name| &path.as_str()[path.as_str().len() - name.len()..])
@@ -73,6 +85,24 @@ fn check(program: &[u8], arch: Arch, db: Option<&Certificate>) -> Result<String,
     };
     efi::verify(program, db).map_err(|e| e.to_string())?;
     Ok(format!("for {arch}, signed by {}", db.subject()))
+}
+
+/// A program that others have signed: whether it is as they have.
+fn of_others(program: &[u8], arch: Arch) -> Result<String, String> {
+    check_arch("it", program, arch).map_err(|e| e.to_string())?;
+    let signer = efi::signer(program).map_err(|e| e.to_string())?;
+    Ok(format!("for {arch}, signed by {}, for whom {} vouches", signer.subject(), signer.issuer()))
+}
+
+/// Whether what someone will have shim trust is the owner's certificate.
+fn certificate(found: Option<&[u8]>, db: Option<&Certificate>) -> Result<((), String), String> {
+    match (found, db) {
+        (None, None) => Ok(((), "none".to_owned())),
+        (None, Some(_)) => Err("there is none".to_owned()),
+        (Some(_), None) => Err("there is one on an unsigned disk".to_owned()),
+        (Some(found), Some(db)) if found == db.der() => Ok(((), db.subject())),
+        (Some(_), Some(db)) => Err(format!("it is not that of {}", db.subject())),
+    }
 }
 
 /// Whether the TPM policy of an image that has one is signed, and for what the image measures.

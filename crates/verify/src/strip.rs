@@ -1,11 +1,12 @@
 //! A disk without its signatures, which anyone can build again.
 
 use crate::volume;
-use boot::uki;
+use boot::{loader, uki};
 use disk::{Placed, copy_range, extents, gpt};
 use sign::efi;
 use std::{fs::File, path::Path};
 use tree::{Content, Kind, Tree};
+use types::Arch;
 
 /// Where systemd-boot looks for keys to enroll.
 const KEYS: &str = "loader/keys";
@@ -46,14 +47,22 @@ pub fn strip(
     out.sync_all().map_err(text)
 }
 
-/// The files of an EFI system partition without signatures and without what enrolls keys.
+/// The files of an EFI system partition without the owner's signatures and certificates. What starts with shim has shim as
+/// others have signed it.
 fn unsigned(files: &Tree) -> Result<Tree, String> {
     let mut stripped = Tree::default();
-    let keys = |path: &str| path.strip_prefix(KEYS).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
-    for (path, entry) in files.iter().filter(|(path, _)| !keys(path.as_str())) {
+    let owners = |path: &str| {
+        path == loader::CERTIFICATE
+            || path.strip_prefix(KEYS).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+    };
+    let has = |path: &str| files.iter().any(|(p, _)| p.as_str().eq_ignore_ascii_case(path));
+    let shimmed = Arch::ALL.into_iter().filter(|arch| has(&loader::behind_shim_path(*arch)));
+    let others: Vec<_> = shimmed.flat_map(|a| [loader::fallback_path(a), loader::manager_path(a)]).collect();
+    for (path, entry) in files.iter().filter(|(path, _)| !owners(path.as_str())) {
         let mut entry = entry.clone();
         if let Kind::File(content) = &entry.kind
             && path.as_str().to_ascii_lowercase().ends_with(".efi")
+            && !others.iter().any(|other| other.eq_ignore_ascii_case(path.as_str()))
         {
             let program = content.read().map_err(|e| e.to_string())?;
             let program = efi::strip(&program).map_err(|e| format!("{path}: {e}"))?;

@@ -8,6 +8,7 @@ use crate::{
     session::{Session, root},
 };
 use boot::addon;
+use sign::Role;
 use std::{fs, path::Path};
 use steps::{Error, Target};
 
@@ -54,9 +55,19 @@ fn write_addon(session: &Session, target: Target, add: Option<&str>, to: &Path) 
     Ok(())
 }
 
-/// Writes the signed write of `db`; prints where.
+/// Writes the signed write of `db`, or for shim the certificate; prints where.
 fn write_allowance(session: &Session, to: &Path) -> Result<(), Failure> {
-    let write_of_db = signed(steps::allowance(&keys::open(session)?))?;
+    let keys = keys::open(session)?;
+    if to.extension().is_some_and(|extension| extension == "cer") {
+        write(to, keys.certificate(Role::Debug).der())?;
+        session.events.say(
+            "copy it onto the EFI system partition of a device that starts with shim, and enroll it with MokManager\n\
+             (EFI/BOOT/mm*.efi): docs/secure-boot.md",
+        );
+        println!("{}", to.display());
+        return Ok(());
+    }
+    let write_of_db = signed(steps::allowance(&keys))?;
     write(to, &write_of_db)?;
     // The file does not have the attributes, which efivarfs wants in front, in one write with the rest (kernel,
     // `Documentation/filesystems/efivarfs.rst`): 0x67, which is 147 in octal, for all shells.

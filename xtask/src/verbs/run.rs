@@ -8,7 +8,7 @@ use crate::{
     session::Session,
 };
 use types::Bytes;
-use vm::{Firmware, Forward, Machine, Network, State, Terminal};
+use vm::{Firmware, Forward, Machine, Network, State, Terminal, Variables};
 
 /// Builds the image where needed and boots it.
 pub(crate) fn run(common: &Common, args: &Run) -> Result<(), Failure> {
@@ -28,7 +28,11 @@ pub(crate) fn run(common: &Common, args: &Run) -> Result<(), Failure> {
     }
     let machine = Machine {
         arch,
-        firmware: if args.secure_boot { Firmware::SecureBoot { variables: None } } else { Firmware::Open },
+        firmware: match (args.secure_boot, project.begins_with_shim()?) {
+            (false, _) => Firmware::Open,
+            (true, false) => Firmware::SecureBoot(Variables::None),
+            (true, true) => Firmware::SecureBoot(Variables::Microsoft),
+        },
         tpm: args.tpm,
         watchdog: false,
         boots: hv.into(),

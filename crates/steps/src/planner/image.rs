@@ -9,7 +9,7 @@ use crate::{
     project::Targets,
     slot::{self, Image, Store},
     top,
-    wanted::HYPERVISOR,
+    wanted::{BOOT, HYPERVISOR, SHIM},
 };
 use defs::{Deb, ImageConfig, Located, PartitionType, Units};
 use graph::{Step, StepId};
@@ -144,12 +144,17 @@ impl Planner<'_> {
             .from("loader", loader.clone(), "loader")
             .from("uki", uki.clone(), "uki")
             .at("images/live.yml", None);
+        let shim = if self.project.begins_with_shim()? { Some(self.shim()?) } else { None };
+        let step = match &shim {
+            Some(shim) => step.from("shim", shim.clone(), "shim").from("manager", shim.clone(), "manager"),
+            None => step,
+        };
         let esp = self.add(params(step, &self.project.esp(self.target)?))?;
         let step = Step::new("config", "config", disk::CONFIG_VERSION, disk::config).at("images/live.yml", None);
         let size = self.project.partition(PartitionType::Config)?;
         let config = self.add(params(step, &Config { size }))?;
         let checks = vec![self.kernel_lint(kernel)?];
-        Ok(Targets { slot, loader, uki, esp, config, size: self.flavoured("size"), checks })
+        Ok(Targets { slot, loader, shim, uki, esp, config, size: self.flavoured("size"), checks })
     }
 
     /// The boot loader, output `loader`, and what addons are made of, output `addon`.
@@ -157,7 +162,18 @@ impl Planner<'_> {
         let step = Step::new(self.id("loader"), "loader", firmware::LOADER_VERSION, firmware::loader)
             .at("images/live.yml", None);
         let step = params(step, &Loader { arch: self.arch() });
-        let step = self.with_debs(step, "boot", self.arch(), is_systemd_boot)?;
+        let step = self.with_debs(step, BOOT, self.arch(), is_systemd_boot)?;
+        self.add(step)
+    }
+
+    /// What starts the boot loader on firmware that does not know the owner: outputs `shim`, `manager`.
+    fn shim(&mut self) -> Result<StepId, Error> {
+        let step =
+            Step::new(self.id("shim"), "shim", firmware::SHIM_VERSION, firmware::shim).at("kernel/kernel.yml", None);
+        let step = params(step, &Loader { arch: self.arch() });
+        let asked: Vec<_> = self.project.defs.kernel.shim.iter().map(|deb| deb.name.clone()).collect();
+        // not what they depend on
+        let step = self.with_debs(step, SHIM, self.arch(), |deb| asked.iter().any(|name| name == deb))?;
         self.add(step)
     }
 
@@ -189,7 +205,7 @@ impl Planner<'_> {
                 Some(microcode) => step.from("microcode", microcode, "cpio"),
                 None => step,
             };
-            self.with_debs(params(step, &uki), "boot", self.arch(), is_systemd_boot)?
+            self.with_debs(params(step, &uki), BOOT, self.arch(), is_systemd_boot)?
         };
         let step = step.from("vmlinuz", kernel.clone(), "vmlinuz").from("initrd", initramfs, "initrd").from(
             "root",
