@@ -4,6 +4,7 @@ use boot_tests::{
     Boot, Checks, boot, described,
     secure_boot::{Programs, addon, arguments, enrolled, keys, secured, signed},
 };
+use efivars::{Name, Variables};
 use sign::{Keys, Purpose};
 use types::{Arch, Bytes, Flavour};
 use vm::{Change, Guest, Until};
@@ -94,9 +95,6 @@ fn nothing_outside_of_what_is_signed_changes_the_start() {
     ]);
 }
 
-/// The variable that says whose programs the firmware starts, as efivarfs has it.
-const DB: &str = "/sys/firmware/efi/efivars/db-d719b2cb-3d3a-4596-a3bc-dad00e67656f";
-
 #[test]
 fn an_addon_counts_once_the_owner_has_the_firmware_know_who_has_signed_it() {
     let options = Boot { reboots: true, ..Boot::of("secure-boot-addon", Flavour::Kvm, Arch::Amd64) };
@@ -118,9 +116,11 @@ fn an_addon_counts_once_the_owner_has_the_firmware_know_who_has_signed_it() {
 
     // what `debug allow` says is to be done
     let write = steps::allowance(&keys).unwrap_or_else(|e| panic!("{e}"));
+    let db = Variables::default().path(Name::DB);
+    let db = db.display();
     let command = format!(
-        "cat >/run/debug.auth && chattr -i {DB} && \
-         {{ printf '\\147\\0\\0\\0'; cat /run/debug.auth; }} | dd of={DB} bs=1M iflag=fullblock conv=notrunc"
+        "cat >/run/debug.auth && chattr -i {db} && \
+         {{ printf '\\147\\0\\0\\0'; cat /run/debug.auth; }} | dd of={db} bs=1M iflag=fullblock conv=notrunc"
     );
     let written = guest.ssh_within(&command, &write, limit).unwrap_or_else(|e| panic!("{e}"));
     checks.that("the firmware takes the write", written.success(), &written.stderr);

@@ -2,8 +2,9 @@ use super::*;
 use crate::cmdline::Told;
 use boot::pe::example;
 use disk::fat::{Volume, write};
+use efivars::{Name, Variables};
 use sign::{Certificate, efi, variable};
-use std::{fs, path::Path};
+use std::fs;
 use tree::{Entry, Tree, TreePath};
 
 const SIGNED: &str = "ro quiet";
@@ -43,14 +44,14 @@ fn addon() -> Vec<u8> {
 /// Variables as efivarfs has them.
 fn variables(secure_boot: u8, db: &[Certificate], image: &str) -> Result<Firmware, String> {
     let folder = tempfile::tempdir().unwrap();
-    let write =
-        |name: &str, value: &[u8]| fs::write(folder.path().join(name), [&[6, 0, 0, 0], value].concat()).unwrap();
-    write("SecureBoot-8be4df61-93ca-11d2-aa0d-00e098032b8c", &[secure_boot]);
+    let variables = Variables::at(folder.path());
+    let write = |name, value: &[u8]| fs::write(variables.path(name), [&[6, 0, 0, 0], value].concat()).unwrap();
+    write(Name::SECURE_BOOT, &[secure_boot]);
     let db: Vec<u8> = db.iter().flat_map(|certificate| variable::list(certificate, [1; 16])).collect();
-    write("db-d719b2cb-3d3a-4596-a3bc-dad00e67656f", &db);
+    write(Name::DB, &db);
     let image: Vec<u8> = image.encode_utf16().chain([0]).flat_map(u16::to_le_bytes).collect();
-    write("StubImageIdentifier-4a67b082-0a4c-41cf-b6c7-440b29bb8c4f", &image);
-    Firmware::read(folder.path())
+    write(Name::STUB_IMAGE, &image);
+    Firmware::read(&variables)
 }
 
 /// The firmware of a device whose owner has allowed the debug key.
@@ -131,8 +132,8 @@ fn without_secure_boot_no_addon_counts() {
     let Err(reason) = variables(0, &[debug()], "") else { panic!("it counts") };
     let refused = told("ro quiet evek.debug init=/bin/sh", Err(reason)).unwrap_err();
     assert!(refused.contains("(Secure Boot is off, no addon counts)"), "{refused}");
-    assert!(Firmware::read(Path::new("/nonexistent")).is_err());
-    assert!(Firmware::read(Path::new("/dev/null")).is_err());
+    assert!(Firmware::read(&Variables::at("/nonexistent")).is_err());
+    assert!(Firmware::read(&Variables::at("/dev/null")).is_err());
 }
 
 #[test]

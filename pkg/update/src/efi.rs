@@ -1,4 +1,4 @@
-//! The firmware's boot variables (UEFI 2.10 §3.1, §3.3). In efivarfs each is a file: four bytes of attributes, then the value.
+//! The firmware's boot variables (UEFI 2.10 §3.1, §3.3).
 //!
 //! ```text
 //!  Boot0007     EFI_LOAD_OPTION: "EVE-k second boot loader", which partition, which file     ours only
@@ -10,19 +10,10 @@
 
 use crate::{error::Error, places::Places};
 use disk::{Guid, Placed, SECTOR};
+use efivars::{Attributes, Name, Variable, Vendor::Global};
 use serde::{Deserialize, Serialize};
-use std::{
-    collections::BTreeSet,
-    fmt,
-    fs::{self, File},
-    io::{self, Write as _},
-    path::PathBuf,
-};
+use std::{collections::BTreeSet, fmt, io};
 
-/// `EFI_GLOBAL_VARIABLE` (§3.3).
-const GLOBAL: &str = "8be4df61-93ca-11d2-aa0d-00e098032b8c";
-/// Non-volatile, for boot services and at run time, as all of these are but `BootCurrent` (§3.3, §8.2).
-const ATTRIBUTES: [u8; 4] = 7u32.to_le_bytes();
 /// `LOAD_OPTION_ACTIVE` (§3.1.3).
 const ACTIVE: u32 = 1;
 /// By which our boot entry is known.
@@ -33,9 +24,9 @@ pub(crate) const DESCRIPTION: &str = "EVE-k second boot loader";
 pub(crate) struct BootNumber(pub(crate) u16);
 
 impl BootNumber {
-    /// Of the file of an entry: four digits, capitals (§3.1.1).
-    fn of_file(name: &str) -> Option<Self> {
-        let digits = name.strip_suffix(GLOBAL)?.strip_suffix('-')?.strip_prefix("Boot")?;
+    /// By the name of an entry: four digits, capitals (§3.1.1).
+    fn of_name(name: &str) -> Option<Self> {
+        let digits = name.strip_prefix("Boot")?;
         let number = u16::from_str_radix(digits, 16).ok().map(Self)?;
         (number.to_string() == format!("Boot{digits}")).then_some(number)
     }
@@ -47,13 +38,13 @@ impl fmt::Display for BootNumber {
     }
 }
 
-/// The folder of the variables; it may be missing, and then there are none.
+/// These variables; without firmware that tells of them there are none.
 #[derive(Debug, Clone)]
-pub(crate) struct Variables(PathBuf);
+pub(crate) struct Variables(efivars::Variables);
 
 impl Variables {
     pub(crate) fn of(places: &Places) -> Self {
-        Self(places.variables.clone())
+        Self(efivars::Variables::at(&places.variables))
     }
 
     /// The entry that has started this system.
@@ -86,7 +77,7 @@ impl Variables {
         let taken = self.taken()?;
         let own = taken.iter().copied().find(|number| self.is_own(*number));
         let number = own.or_else(|| (0..=u16::MAX).map(BootNumber).find(|number| !taken.contains(number)));
-        let full = || Error::io("make a boot entry in", &self.0)(io::ErrorKind::StorageFull.into());
+        let full = || Error::io("make", "another boot entry")(io::ErrorKind::StorageFull.into());
         let number = number.ok_or_else(full)?;
         self.write(&number.to_string(), option)?;
         Ok(number)
@@ -102,8 +93,7 @@ impl Variables {
         if self.next()? != Some(number) {
             return Ok(());
         }
-        let path = self.path("BootNext");
-        fs::remove_file(&path).map_err(Error::io("remove", &path))
+        Ok(self.0.remove(Name(Global, "BootNext"))?)
     }
 
     /// Has an entry tried when none before it could be started.
@@ -116,50 +106,18 @@ impl Variables {
     /// The numbers of all entries, and those that the order has without an entry: who takes one of these starts in its place.
     fn taken(&self) -> Result<BTreeSet<BootNumber>, Error> {
         let mut taken = BTreeSet::from_iter(self.order()?);
-        let items = match fs::read_dir(&self.0) {
-            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(taken),
-            items => items.map_err(Error::io("read", &self.0))?,
-        };
-        for item in items {
-            let name = item.map_err(Error::io("read", &self.0))?.file_name();
-            taken.extend(BootNumber::of_file(&name.to_string_lossy()));
-        }
+        taken.extend(self.0.names(Global)?.iter().filter_map(|name| BootNumber::of_name(name)));
         Ok(taken)
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.0.join(format!("{name}-{GLOBAL}"))
     }
 
     /// A variable's value; empty where there is no such variable.
     fn read(&self, name: &str) -> Result<Vec<u8>, Error> {
-        let path = self.path(name);
-        match fs::read(&path) {
-            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
-            bytes => {
-                let bytes = bytes.map_err(Error::io("read", &path))?;
-                Ok(bytes.get(ATTRIBUTES.len()..).unwrap_or_default().to_vec())
-            }
-        }
+        Ok(self.0.value(Name(Global, name))?)
     }
 
-    /// Gives a variable its value, unless it has it: firmware's memory wears out.
     fn write(&self, name: &str, value: &[u8]) -> Result<(), Error> {
-        let path = self.path(name);
-        let bytes = [&ATTRIBUTES, value].concat();
-        if fs::read(&path).is_ok_and(|found| found == bytes) {
-            return Ok(());
-        }
-        let is_new = !path.exists();
-        // the whole in one piece, and nothing emptied before: that is how efivarfs takes it
-        let open = || File::options().write(true).create(true).truncate(false).open(&path);
-        let whole = |written| if written == bytes.len() { Ok(()) } else { Err(io::ErrorKind::WriteZero.into()) };
-        let written = open().and_then(|mut file| file.write(&bytes)).and_then(whole);
-        if written.is_err() && is_new {
-            // without a value it is no variable; the error that counts is the one above
-            let _ = fs::remove_file(&path);
-        }
-        written.map_err(Error::io("write", &path))
+        let variable = Variable { attributes: Attributes::KEPT, value: value.to_vec() };
+        Ok(self.0.write(Name(Global, name), &variable)?)
     }
 }
 
@@ -234,6 +192,7 @@ fn utf16(text: &str) -> Vec<u8> {
 mod tests {
     use super::*;
     use disk::{Partition, PartitionType};
+    use std::{fs, path::PathBuf};
     use types::Bytes;
 
     fn esp() -> Placed {
@@ -283,9 +242,15 @@ mod tests {
         }
     }
 
+    impl Variables {
+        fn path(&self, name: &str) -> PathBuf {
+            self.0.path(Name(Global, name))
+        }
+    }
+
     fn variables(list: &[(&str, &str)]) -> (tempfile::TempDir, Variables) {
         let folder = tempfile::tempdir().unwrap();
-        let variables = Variables(folder.path().to_owned());
+        let variables = Variables(efivars::Variables::at(folder.path()));
         for (name, bytes) in list {
             fs::write(variables.path(name), unhex(bytes)).unwrap();
         }
@@ -299,7 +264,7 @@ mod tests {
         let option = load_option(DESCRIPTION, &esp(), "EFI/evek/BOOTX64.EFI", None);
         // 0001 has no entry, and what gets it would be the first that starts
         assert_eq!(variables.set_own(&option).unwrap(), BootNumber(2));
-        assert_eq!(fs::read(variables.path("Boot0002")).unwrap(), [&ATTRIBUTES[..], &option].concat());
+        assert_eq!(fs::read(variables.path("Boot0002")).unwrap(), [&[7, 0, 0, 0], &option[..]].concat());
         let mut moved = esp();
         moved.start = Bytes::mib(9);
         let option = load_option(DESCRIPTION, &moved, "EFI/evek/BOOTX64.EFI", None);
@@ -326,18 +291,6 @@ mod tests {
     }
 
     #[test]
-    fn a_value_that_is_there_is_not_written_again() {
-        let (_folder, variables) = variables(&[("BootNext", "07000000 0200")]);
-        let written = || fs::metadata(variables.path("BootNext")).unwrap().modified().unwrap();
-        let long_ago = std::time::UNIX_EPOCH;
-        File::options().write(true).open(variables.path("BootNext")).unwrap().set_modified(long_ago).unwrap();
-        variables.set_next(BootNumber(2)).unwrap();
-        assert_eq!(written(), long_ago);
-        variables.set_next(BootNumber(3)).unwrap();
-        assert!(written() > long_ago);
-    }
-
-    #[test]
     fn only_our_own_start_is_taken_back() {
         let (_folder, variables) = variables(&[]);
         variables.forget_next(BootNumber(0x1f)).unwrap();
@@ -351,16 +304,15 @@ mod tests {
 
     #[test]
     fn names_of_entries_are_four_digits_in_capitals() {
-        assert_eq!(BootNumber::of_file(&format!("Boot00AF-{GLOBAL}")), Some(BootNumber(0xaf)));
+        assert_eq!(BootNumber::of_name("Boot00AF"), Some(BootNumber(0xaf)));
         for name in ["Boot00af", "Boot0AF", "Boot00AF0", "BootNext", "BootOrder", "Boot+0AF"] {
-            assert_eq!(BootNumber::of_file(&format!("{name}-{GLOBAL}")), None, "{name}");
+            assert_eq!(BootNumber::of_name(name), None, "{name}");
         }
-        assert_eq!(BootNumber::of_file("Boot0001-4a67b082-0a4c-41cf-b6c7-440b29bb8c4f"), None);
     }
 
     #[test]
     fn where_there_are_no_variables_none_is_read_and_none_can_be_written() {
-        let variables = Variables("/nowhere".into());
+        let variables = Variables(efivars::Variables::at("/nowhere"));
         assert_eq!((variables.current().unwrap(), variables.next().unwrap()), (None, None));
         assert_eq!(variables.own().unwrap(), None);
         assert!(variables.set_own(&[]).is_err() && variables.set_next(BootNumber(1)).is_err());

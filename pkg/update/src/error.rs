@@ -51,6 +51,9 @@ pub(crate) enum Error {
     /// /config/update.yml is wrong.
     #[error("{0}")]
     Config(#[from] yaml::Error),
+    /// The firmware does not tell, or does not take, a variable.
+    #[error(transparent)]
+    Variables(#[from] efivars::Error),
     /// A certificate that cannot be read.
     #[error(transparent)]
     Sign(#[from] sign::Error),

@@ -50,7 +50,10 @@ impl Record {
             eprintln!("{e}");
             BTreeMap::new()
         });
-        let secure_boot = firmware::secure_boot(places);
+        let secure_boot = firmware::secure_boot(places).unwrap_or_else(|e| {
+            eprintln!("{e}");
+            false
+        });
         Self { state, opened_by: None, secure_boot, pcrs, image_policy: false, reason: None }
     }
 

@@ -8,12 +8,10 @@ use crate::{
     session::{Session, root},
 };
 use boot::addon;
+use efivars::{Name, Variables};
 use sign::Role;
 use std::{fs, path::Path};
 use steps::{Error, Target};
-
-/// The variable that says whose programs a firmware starts, as efivarfs has it (UEFI 2.10 §32.6.1).
-const DB: &str = "/sys/firmware/efi/efivars/db-d719b2cb-3d3a-4596-a3bc-dad00e67656f";
 
 pub(crate) fn run(common: &Common, verb: &cli::Debug) -> Result<(), Failure> {
     let session = Session::open(common)?;
@@ -71,12 +69,14 @@ fn write_allowance(session: &Session, to: &Path) -> Result<(), Failure> {
     write(to, &write_of_db)?;
     // The file does not have the attributes, which efivarfs wants in front, in one write with the rest (kernel,
     // `Documentation/filesystems/efivarfs.rst`): 0x67, which is 147 in octal, for all shells.
+    let db = Variables::default().path(Name::DB);
     session.events.say(&format!(
         "on the device, as root, once:\n\
-         chattr -i {DB}\n\
-         {{ printf '\\147\\0\\0\\0'; cat {name}; }} | dd of={DB} bs=1M iflag=fullblock conv=notrunc\n\
+         chattr -i {db}\n\
+         {{ printf '\\147\\0\\0\\0'; cat {name}; }} | dd of={db} bs=1M iflag=fullblock conv=notrunc\n\
          from then on it starts whatever the debug key has signed, and its TPM does not give the key of P3: have the recovery\n\
          key ready, docs/vault.md",
+        db = db.display(),
         name = to.file_name().unwrap_or_default().to_string_lossy()
     ));
     println!("{}", to.display());

@@ -4,6 +4,7 @@ use crate::{
     open::open,
     record::{Opener, State},
 };
+use efivars::Name;
 use std::fs;
 
 const ATTACH: &str = "systemd-cryptsetup attach persist @/P3 - tpm2-device=auto,headless=1,discard";
@@ -41,8 +42,9 @@ fn what_is_open_already_stays_so() {
 fn secure_boot_is_what_the_firmware_says() {
     for (secure, setup, expected) in [(1, 0, true), (0, 0, false), (1, 1, false)] {
         let device = Device::new().with_plain_p3();
-        let variable = |name: &str| format!("variables/{name}-8be4df61-93ca-11d2-aa0d-00e098032b8c");
-        device.write(&variable("SecureBoot"), [6, 0, 0, 0, secure]).write(&variable("SetupMode"), [6, 0, 0, 0, setup]);
+        for (name, value) in [(Name::SECURE_BOOT, secure), (Name::SETUP_MODE, setup)] {
+            device.write(&format!("variables/{name}"), [6, 0, 0, 0, value]);
+        }
         open(&device.places).unwrap();
         assert_eq!(device.record().secure_boot, expected, "{secure} {setup}");
     }

@@ -138,7 +138,7 @@ impl World {
     }
 
     fn variable(&self, name: &str) -> PathBuf {
-        self.places.variables.join(format!("{name}-8be4df61-93ca-11d2-aa0d-00e098032b8c"))
+        efivars::Variables::at(&self.places.variables).path(efivars::Name(efivars::Vendor::Global, name))
     }
 
     fn set(&self, name: &str, value: &[u8]) {

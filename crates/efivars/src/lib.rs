@@ -1,0 +1,170 @@
+//! The firmware's variables, as the kernel shows them (UEFI 2.10 §8.2; kernel, `Documentation/filesystems/efivarfs.rst`).
+//!
+//! ```text
+//! /sys/firmware/efi/efivars/<name>-<vendor>    attributes u32 │ value      one file a variable
+//! ```
+//! Where the folder is not there, or empty, there are no variables: no firmware tells of any, or nothing has mounted them.
+//!
+//! Deliberately absent: what a value means, but for the two that say whether Secure Boot is on. Values of `db` and the like, and
+//! signed writes of those, are `sign::variable`'s.
+
+mod attributes;
+mod name;
+
+pub use attributes::Attributes;
+pub use name::{Name, Vendor};
+use std::{
+    fs::{self, File},
+    io::{self, Write as _},
+    path::{Path, PathBuf},
+};
+
+/// Where they are mounted.
+pub const FOLDER: &str = "/sys/firmware/efi/efivars";
+
+/// Why a variable cannot be read or changed.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot {action} {}: {source}", path.display())]
+pub struct Error {
+    /// What was tried.
+    pub action: &'static str,
+    /// The variable's file, or the folder.
+    pub path: PathBuf,
+    /// What the system said.
+    pub source: io::Error,
+}
+
+impl Error {
+    fn new(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
+        let path = path.to_owned();
+        move |source| Self { action, path, source }
+    }
+}
+
+/// A variable that there is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Variable {
+    /// How it is kept, and who may change it.
+    pub attributes: Attributes,
+    /// Its value.
+    pub value: Vec<u8>,
+}
+
+/// The folder of the variables.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Variables(PathBuf);
+
+impl Default for Variables {
+    fn default() -> Self {
+        Self::at(FOLDER)
+    }
+}
+
+impl Variables {
+    /// Those in another folder than [`FOLDER`], as tests have it.
+    #[must_use]
+    pub fn at(folder: impl Into<PathBuf>) -> Self {
+        Self(folder.into())
+    }
+
+    /// The file of a variable.
+    #[must_use]
+    pub fn path(&self, name: Name<'_>) -> PathBuf {
+        self.0.join(name.to_string())
+    }
+
+    /// A variable; `None` where there is no such one.
+    ///
+    /// # Errors
+    /// [`Error`], when firmware or kernel does not give what is there.
+    pub fn read(&self, name: Name<'_>) -> Result<Option<Variable>, Error> {
+        let path = self.path(name);
+        let bytes = match fs::read(&path) {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
+            bytes => bytes.map_err(Error::new("read", &path))?,
+        };
+        // shorter is a file whose variable nobody has written yet
+        let parts = bytes.split_first_chunk();
+        Ok(parts
+            .map(|(attributes, value)| Variable { attributes: Attributes::from(*attributes), value: value.to_vec() }))
+    }
+
+    /// The value of a variable; empty where there is no such one, as a variable without a value is none (§8.2, `SetVariable`).
+    ///
+    /// # Errors
+    /// As [`Self::read`].
+    pub fn value(&self, name: Name<'_>) -> Result<Vec<u8>, Error> {
+        Ok(self.read(name)?.map(|variable| variable.value).unwrap_or_default())
+    }
+
+    /// The names of a vendor's variables, in no order.
+    ///
+    /// # Errors
+    /// [`Error`], when the folder cannot be read.
+    pub fn names(&self, vendor: Vendor) -> Result<Vec<String>, Error> {
+        let items = match fs::read_dir(&self.0) {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            items => items.map_err(Error::new("read", &self.0))?,
+        };
+        let mut names = Vec::new();
+        for item in items {
+            let file = item.map_err(Error::new("read", &self.0))?.file_name();
+            names.extend(vendor.name_in(&file.to_string_lossy()).map(str::to_owned));
+        }
+        Ok(names)
+    }
+
+    /// Makes a variable, or gives it another value, unless it has it: firmware's memory wears out.
+    ///
+    /// # Errors
+    /// [`Error`]; the variable is as it was.
+    pub fn write(&self, name: Name<'_>, variable: &Variable) -> Result<(), Error> {
+        if self.read(name).is_ok_and(|found| found.as_ref() == Some(variable)) {
+            return Ok(());
+        }
+        let path = self.path(name);
+        let bytes = [&variable.attributes.to_bytes(), &variable.value[..]].concat();
+        let is_new = !path.exists();
+        // the whole in one piece, and nothing emptied before: that is how efivarfs takes it
+        let open = || File::options().write(true).create(true).truncate(false).open(&path);
+        let whole = |written| if written == bytes.len() { Ok(()) } else { Err(io::ErrorKind::WriteZero.into()) };
+        let written = open().and_then(|mut file| file.write(&bytes)).and_then(whole);
+        if written.is_err() && is_new {
+            // without a value it is no variable; the error that counts is the one above
+            let _ = fs::remove_file(&path);
+        }
+        written.map_err(Error::new("write", &path))
+    }
+
+    /// Removes a variable, if it is there.
+    ///
+    /// # Errors
+    /// [`Error`].
+    pub fn remove(&self, name: Name<'_>) -> Result<(), Error> {
+        let path = self.path(name);
+        match fs::remove_file(&path) {
+            Err(e) if e.kind() != io::ErrorKind::NotFound => Err(Error::new("remove", &path)(e)),
+            _ => Ok(()),
+        }
+    }
+
+    /// Whether the firmware starts nothing unless it is signed (§3.3, `SecureBoot`).
+    ///
+    /// # Errors
+    /// As [`Self::read`]. Where there are no variables it is off.
+    pub fn secure_boot(&self) -> Result<bool, Error> {
+        Ok(self.value(Name::SECURE_BOOT)? == [1])
+    }
+
+    /// Whether the firmware lets anybody enroll keys (§3.3, `SetupMode`); so does one that does not say.
+    ///
+    /// # Errors
+    /// As [`Self::read`].
+    pub fn setup_mode(&self) -> Result<bool, Error> {
+        Ok(self.value(Name::SETUP_MODE)? != [0])
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests;

@@ -1,0 +1,54 @@
+use std::fmt;
+
+/// Whose a variable is: names are unique within one of these only.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Vendor {
+    /// `EFI_GLOBAL_VARIABLE` (UEFI 2.10 §3.3): what the specification defines itself.
+    Global,
+    /// `EFI_IMAGE_SECURITY_DATABASE_GUID` (§32.6.1): whose programs are started.
+    SecurityDatabase,
+    /// systemd's Boot Loader Interface: what boot loader and EFI stub tell, and are told.
+    Loader,
+}
+
+impl Vendor {
+    /// As text, in small letters.
+    #[must_use]
+    pub const fn guid(self) -> &'static str {
+        match self {
+            Self::Global => "8be4df61-93ca-11d2-aa0d-00e098032b8c",
+            Self::SecurityDatabase => "d719b2cb-3d3a-4596-a3bc-dad00e67656f",
+            Self::Loader => "4a67b082-0a4c-41cf-b6c7-440b29bb8c4f",
+        }
+    }
+
+    /// The name in the name of a file; `None` where it is another vendor's.
+    pub(crate) fn name_in(self, file: &str) -> Option<&str> {
+        file.strip_suffix(self.guid())?.strip_suffix('-')
+    }
+}
+
+/// What a variable is called. Its text is the name of its file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Name<'a>(pub Vendor, pub &'a str);
+
+impl Name<'static> {
+    /// One byte: 1 where the firmware starts nothing unless it is signed.
+    pub const SECURE_BOOT: Self = Self(Vendor::Global, "SecureBoot");
+    /// One byte: 1 where anybody may enroll keys.
+    pub const SETUP_MODE: Self = Self(Vendor::Global, "SetupMode");
+    /// Whose programs are started.
+    pub const DB: Self = Self(Vendor::SecurityDatabase, "db");
+    /// What is not started, whoever has signed it.
+    pub const DBX: Self = Self(Vendor::SecurityDatabase, "dbx");
+    /// The kernel image whose start systemd-boot has counted; there only while it has tries left to count.
+    pub const BOOT_COUNT_PATH: Self = Self(Vendor::Loader, "LoaderBootCountPath");
+    /// Which file the EFI stub was started from, by itself (systemd-stub(7)).
+    pub const STUB_IMAGE: Self = Self(Vendor::Loader, "StubImageIdentifier");
+}
+
+impl fmt::Display for Name<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}-{}", self.1, self.0.guid())
+    }
+}
