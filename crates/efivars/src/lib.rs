@@ -156,6 +156,31 @@ impl Variables {
         Ok(self.value(Name::SECURE_BOOT)? == [1])
     }
 
+    /// Who may sign programs: the signature lists of `db`, and of shim where it has started this system.
+    ///
+    /// # Errors
+    /// As [`Self::read`].
+    pub fn allowed(&self) -> Result<Vec<u8>, Error> {
+        self.lists(Name::DB, Name::MOK_LIST)
+    }
+
+    /// What is not started, whoever has signed it: the signature lists of `dbx`, and of shim where it has started this system.
+    ///
+    /// # Errors
+    /// As [`Self::read`].
+    pub fn forbidden(&self) -> Result<Vec<u8>, Error> {
+        self.lists(Name::DBX, Name::MOK_LIST_X)
+    }
+
+    fn lists(&self, firmwares: Name<'_>, shims: Name<'_>) -> Result<Vec<u8>, Error> {
+        let mut lists = self.value(firmwares)?;
+        // a running system can make such a variable, too, but none that is volatile
+        if let Some(told) = self.read(shims)?.filter(|variable| variable.attributes.is_volatile()) {
+            lists.extend(told.value);
+        }
+        Ok(lists)
+    }
+
     /// Whether the firmware lets anybody enroll keys (§3.3, `SetupMode`); so does one that does not say.
     ///
     /// # Errors

@@ -9,6 +9,8 @@ pub enum Vendor {
     SecurityDatabase,
     /// systemd's Boot Loader Interface: what boot loader and EFI stub tell, and are told.
     Loader,
+    /// `SHIM_LOCK_GUID`: what shim tells (shim, `lib/guid.c`, `MokVars.txt`).
+    Shim,
 }
 
 impl Vendor {
@@ -19,6 +21,7 @@ impl Vendor {
             Self::Global => "8be4df61-93ca-11d2-aa0d-00e098032b8c",
             Self::SecurityDatabase => "d719b2cb-3d3a-4596-a3bc-dad00e67656f",
             Self::Loader => "4a67b082-0a4c-41cf-b6c7-440b29bb8c4f",
+            Self::Shim => "605dab50-e046-4300-abb6-3dd810dd8b23",
         }
     }
 
@@ -41,6 +44,10 @@ impl Name<'static> {
     pub const DB: Self = Self(Vendor::SecurityDatabase, "db");
     /// What is not started, whoever has signed it.
     pub const DBX: Self = Self(Vendor::SecurityDatabase, "dbx");
+    /// Whose programs shim starts beside those of `db`: its maker's and those that were enrolled at the machine.
+    pub const MOK_LIST: Self = Self(Vendor::Shim, "MokListRT");
+    /// What shim does not start beside what `dbx` has.
+    pub const MOK_LIST_X: Self = Self(Vendor::Shim, "MokListXRT");
     /// The kernel image whose start systemd-boot has counted; there only while it has tries left to count.
     pub const BOOT_COUNT_PATH: Self = Self(Vendor::Loader, "LoaderBootCountPath");
     /// Which file the EFI stub was started from, by itself (systemd-stub(7)).

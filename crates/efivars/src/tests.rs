@@ -80,3 +80,19 @@ fn a_variable_is_written_in_one_piece_unless_it_has_the_value() {
     variables.remove(BOOT_NEXT).unwrap();
     assert_eq!(variables.read(BOOT_NEXT).unwrap(), None);
 }
+
+#[test]
+fn what_shim_says_counts_where_shim_has_said_it() {
+    let (_folder, variables) = folder(&[]);
+    let write = |name, attributes: u8, value: &[u8]| {
+        fs::write(variables.path(name), [&[attributes, 0, 0, 0], value].concat()).unwrap();
+    };
+    write(Name::DB, 0x27, b"db");
+    assert_eq!((variables.allowed().unwrap(), variables.forbidden().unwrap()), (b"db".to_vec(), vec![]));
+    write(Name::MOK_LIST, 6, b" mok");
+    write(Name::MOK_LIST_X, 6, b"mokx");
+    assert_eq!((variables.allowed().unwrap(), variables.forbidden().unwrap()), (b"db mok".to_vec(), b"mokx".to_vec()));
+    // made by root
+    write(Name::MOK_LIST, 7, b" mine");
+    assert_eq!(variables.allowed().unwrap(), b"db");
+}

@@ -33,8 +33,8 @@ impl Firmware {
         if !variables.secure_boot().map_err(text)? {
             return Err("Secure Boot is off, no addon counts".to_owned());
         }
-        let (db, dbx) = (variables.value(Name::DB).map_err(text)?, variables.value(Name::DBX).map_err(text)?);
-        let trust = Trust::read(&db, &dbx).map_err(|e| format!("db and dbx: {e}"))?;
+        let (allowed, forbidden) = (variables.allowed().map_err(text)?, variables.forbidden().map_err(text)?);
+        let trust = Trust::read(&allowed, &forbidden).map_err(|e| format!("db, dbx or what shim has: {e}"))?;
         let image = variables.read(Name::STUB_IMAGE).map_err(text)?;
         Ok(Self { trust, image: image.map(|variable| utf16(&variable.value)) })
     }
