@@ -82,6 +82,8 @@ pub struct Programs {
     pub loader: Vec<u8>,
     /// What it starts.
     pub uki: Vec<u8>,
+    /// What starts the loader, as others have signed it: shim and its manager.
+    pub shim: Option<(Vec<u8>, Vec<u8>)>,
 }
 
 impl Programs {
@@ -91,7 +93,9 @@ impl Programs {
     /// When they are not in the cache any more.
     #[must_use]
     pub fn of(options: &Boot) -> Self {
-        Self { loader: blob(options, "loader"), uki: blob(options, "uki") }
+        let has_shim = described(&options.image).blobs.keys().any(|id| id.ends_with(":uefi-shim"));
+        let shim = has_shim.then(|| (blob(options, "uefi-shim"), blob(options, "mok-manager")));
+        Self { loader: blob(options, "loader"), uki: blob(options, "uki"), shim }
     }
 
     /// With an EFI system partition that has these programs and nothing else of importance.
@@ -113,7 +117,11 @@ impl Programs {
         let tree = loader::esp(loader::Esp {
             arch,
             systemd_boot: content(&self.loader),
-            shim: None,
+            shim: self.shim.as_ref().map(|(program, manager)| loader::Shim {
+                program: content(program),
+                manager: content(manager),
+                certificate: None,
+            }),
             images: vec![("evek-changed".to_owned(), content(&self.uki))],
             conf: loader::conf(0, "off"),
             keys: Vec::new(),

@@ -51,7 +51,8 @@ fn programs_without_the_owners_signature_are_refused() {
     let folder = tempfile::tempdir().expect("a folder");
     let foreign = Keys::generate(&folder.path().join("foreign"), Purpose::Production, "someone else");
     let foreign = foreign.expect("keys of someone else");
-    let ours = Programs { loader: signed(&programs.loader, &keys()), uki: signed(&programs.uki, &keys()) };
+    let (loader, uki) = (signed(&programs.loader, &keys()), signed(&programs.uki, &keys()));
+    let ours = Programs { loader, uki, shim: None };
     let mut changed = ours.uki.clone();
     let middle = changed.len() / 2;
     changed[middle] ^= 1;
@@ -99,7 +100,8 @@ fn nothing_outside_of_what_is_signed_changes_the_start() {
 fn an_addon_counts_once_the_owner_has_the_firmware_know_who_has_signed_it() {
     let options = Boot { reboots: true, ..Boot::of("secure-boot-addon", Flavour::Kvm, Arch::Amd64) };
     let (programs, keys) = (Programs::of(&options), keys());
-    let programs = Programs { loader: signed(&programs.loader, &keys), uki: signed(&programs.uki, &keys) };
+    let (loader, uki) = (signed(&programs.loader, &keys), signed(&programs.uki, &keys));
+    let programs = Programs { loader, uki, shim: None };
     let (text, usual) = ("evek.debug systemd.debug_shell=ttyS0", arguments(&options.image));
     let addon = addon(&options, text, &keys);
     let folder = tempfile::tempdir().expect("a folder");

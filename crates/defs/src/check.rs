@@ -1,8 +1,8 @@
 //! What one definition says about another, and the rules that types cannot express.
 
 use crate::{
-    Definitions, DiskLayout, EnrollKeys, Error, Hv, ImageDef, KernelSource, Located, OptionValue, Package, PartitionType, Place,
-    Problem, deb, hv::part_of,
+    Definitions, DiskLayout, EnrollKeys, Error, Hv, ImageDef, KernelSource, Located, OptionValue, Package,
+    PartitionType, Place, Problem, deb, hv::part_of,
 };
 use std::{
     collections::{BTreeMap, BTreeSet},

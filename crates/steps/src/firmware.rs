@@ -120,10 +120,10 @@ pub(crate) fn loader(ctx: &mut Ctx<'_>) -> Result<(), StepError> {
 /// Raised when the same packages would give another shim.
 pub(crate) const SHIM_VERSION: u32 = 1;
 
-/// Inputs `deb/…` (shim-signed and its helpers); outputs `shim`, and `manager`, its MokManager. Both stay as others have signed them.
+/// Inputs `deb/…` (shim-signed and its helpers); outputs `uefi-shim`, and `mok-manager` beside it. Both stay as others have signed them.
 pub(crate) fn shim(ctx: &mut Ctx<'_>) -> Result<(), StepError> {
     let params: Loader = ctx.params()?;
-    for (output, name) in [("shim", "shim"), ("manager", "mm")] {
+    for (output, name) in [("uefi-shim", "shim"), ("mok-manager", "mm")] {
         let wanted = format!("usr/lib/shim/{name}{}.efi.signed", params.arch.efi());
         let program = deb_file(ctx, &wanted, params.arch, |path| path.as_str() == wanted)?.read()?;
         ctx.put(output, &program)?;
@@ -172,16 +172,16 @@ pub(crate) struct Programs {
     pub(crate) shim: Option<loader::Shim>,
 }
 
-/// Inputs `loader`, `uki`, and where the image begins with shim `shim`, `manager`; output `esp`.
+/// Inputs `loader`, `uki`, and where the image begins with shim `uefi-shim`, `mok-manager`; output `esp`.
 pub(crate) fn esp(ctx: &mut Ctx<'_>) -> Result<(), StepError> {
     let params: Esp = ctx.params()?;
     let (loader, uki) = (whole_file(ctx.input("loader")?)?, whole_file(ctx.input("uki")?)?);
     let mut start = Vec::new();
     uki.open()?.take(PAGE).read_to_end(&mut start)?;
     boot::arch::check_arch(&params.name, &start, params.arch)?;
-    let shim = match ctx.labels("shim").next().is_some() {
+    let shim = match ctx.labels("uefi-shim").next().is_some() {
         true => {
-            let (program, manager) = (whole_file(ctx.input("shim")?)?, whole_file(ctx.input("manager")?)?);
+            let (program, manager) = (whole_file(ctx.input("uefi-shim")?)?, whole_file(ctx.input("mok-manager")?)?);
             Some(loader::Shim { program, manager, certificate: None })
         }
         false => None,

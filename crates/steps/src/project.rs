@@ -33,7 +33,7 @@ pub struct Targets {
     pub slot: StepId,
     /// Outputs `loader`, systemd-boot, and `addon`, which no disk has.
     pub loader: StepId,
-    /// Outputs `shim`, `manager`, where the firmware starts shim instead of the loader.
+    /// Outputs `uefi-shim`, `mok-manager`, where the firmware starts shim instead of the loader.
     pub shim: Option<StepId>,
     /// Output `uki`.
     pub uki: StepId,

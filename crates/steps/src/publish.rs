@@ -127,7 +127,7 @@ impl Artefact<'_> {
             whole_file(path).map_err(|e| Error::Signed { problem: e.to_string() })
         };
         let certificate = Some(keys.certificate(Role::Db).der().to_owned());
-        Ok(Some(loader::Shim { program: content("shim")?, manager: content("manager")?, certificate }))
+        Ok(Some(loader::Shim { program: content("uefi-shim")?, manager: content("mok-manager")?, certificate }))
     }
 
     pub(crate) fn judge(&self) -> Result<(), Error> {

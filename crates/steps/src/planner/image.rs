@@ -146,7 +146,10 @@ impl Planner<'_> {
             .at("images/live.yml", None);
         let shim = if self.project.begins_with_shim()? { Some(self.shim()?) } else { None };
         let step = match &shim {
-            Some(shim) => step.from("shim", shim.clone(), "shim").from("manager", shim.clone(), "manager"),
+            Some(shim) => {
+                let of = |step: Step, output| step.from(output, shim.clone(), output);
+                of(of(step, "uefi-shim"), "mok-manager")
+            }
             None => step,
         };
         let esp = self.add(params(step, &self.project.esp(self.target)?))?;
@@ -166,10 +169,11 @@ impl Planner<'_> {
         self.add(step)
     }
 
-    /// What starts the boot loader on firmware that does not know the owner: outputs `shim`, `manager`.
+    /// What starts the boot loader on firmware that does not know the owner: outputs `uefi-shim`,
+    /// `mok-manager`.
     fn shim(&mut self) -> Result<StepId, Error> {
-        let step =
-            Step::new(self.id("shim"), "shim", firmware::SHIM_VERSION, firmware::shim).at("kernel/kernel.yml", None);
+        let step = Step::new(self.id("uefi-shim"), "uefi-shim", firmware::SHIM_VERSION, firmware::shim)
+            .at("kernel/kernel.yml", None);
         let step = params(step, &Loader { arch: self.arch() });
         let asked: Vec<_> = self.project.defs.kernel.shim.iter().map(|deb| deb.name.clone()).collect();
         // not what they depend on
