@@ -78,7 +78,10 @@ impl Signature {
     }
 
     /// Its bytes.
-    pub(crate) fn bytes(&self) -> Result<Vec<u8>, Error> {
+    ///
+    /// # Errors
+    /// [`Error::Document`], when they are not base64.
+    pub fn bytes(&self) -> Result<Vec<u8>, Error> {
         BASE64_STANDARD.decode(&self.signature).map_err(|e| Error::Document { problem: e.to_string() })
     }
 }

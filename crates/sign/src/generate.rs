@@ -1,7 +1,10 @@
 //! New key pairs, each with a certificate that it signs itself.
 
 use crate::{Certificate, Error, Role};
-use der::{DateTime, asn1::GeneralizedTime};
+use der::{
+    DateTime,
+    asn1::{GeneralizedTime, UtcTime},
+};
 use rsa::{
     RsaPrivateKey,
     pkcs1v15::SigningKey,
@@ -58,8 +61,16 @@ fn validity(now: SystemTime) -> Result<Validity, Error> {
     let start = DateTime::from_unix_duration(Duration::from_secs(since.as_secs())).map_err(Error::encoding)?;
     let (year, month, day) = NO_END;
     let end = DateTime::new(year, month, day, 23, 59, 59).map_err(Error::encoding)?;
-    let time = |t| Time::GeneralTime(GeneralizedTime::from_date_time(t));
-    Ok(Validity { not_before: time(start), not_after: time(end) })
+    Ok(Validity { not_before: time(start)?, not_after: time(end)? })
+}
+
+/// As certificates must have it: years up to 2049 in two digits (RFC 5280 §4.1.2.5), or the kernel does not read them
+/// (`x509_decode_time`).
+fn time(date: DateTime) -> Result<Time, Error> {
+    if date.year() <= UtcTime::MAX_YEAR {
+        return Ok(Time::UtcTime(UtcTime::from_date_time(date).map_err(Error::encoding)?));
+    }
+    Ok(Time::GeneralTime(GeneralizedTime::from_date_time(date)))
 }
 
 /// As a value in RFC 4514's text (§2.4).

@@ -7,7 +7,8 @@
 //!          ▼                                     │                                   ▼
 //!  EFI program ─► efi::Pending ─► Wanted { certificate, digest } ─► Request ─► Response ─► attach: EFI program with signature
 //!  variable    ─► variable::Pending ─┤                                                     an update of a variable
-//!  PCR value   ─► policy::Policy     ─┘                                                     `.pcrsig` of an EFI program
+//!  PCR value   ─► policy::Policy     ─┤                                                     `.pcrsig` of an EFI program
+//!  module      ─► module::digest     ─┘                                                     kernel module with signature
 //! ```
 //! Everything that is signed goes through one exchange ([`Wanted`] there, [`Signature`] back), so that a private key need not
 //! be where images are built. Signatures are RSASSA-PKCS1-v1_5 with SHA-256 (RFC 8017 §8.2), which has no random part:
@@ -24,6 +25,7 @@ mod exchange;
 mod generate;
 #[cfg(feature = "keys")]
 mod keys;
+pub mod module;
 #[cfg(feature = "keys")]
 mod pkcs11;
 pub mod policy;

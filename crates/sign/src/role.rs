@@ -25,11 +25,15 @@ pub enum Role {
     /// Who may give a device's kernel further arguments. No firmware is told of it until its owner does so.
     #[serde(rename = "debug")]
     Debug,
+    /// Who signs the modules of a kernel that is built from source. The kernel has its certificate built in.
+    #[serde(rename = "modules")]
+    Modules,
 }
 
 impl Role {
     /// Every role.
-    pub const ALL: [Self; 7] = [Self::Pk, Self::Kek, Self::Db, Self::Verity, Self::Update, Self::Pcr, Self::Debug];
+    pub const ALL: [Self; 8] =
+        [Self::Pk, Self::Kek, Self::Db, Self::Verity, Self::Update, Self::Pcr, Self::Debug, Self::Modules];
 
     /// Its name, also that of its files without their ending.
     #[must_use]
@@ -42,6 +46,7 @@ impl Role {
             Self::Update => "update",
             Self::Pcr => "pcr",
             Self::Debug => "debug",
+            Self::Modules => "modules",
         }
     }
 
@@ -56,6 +61,7 @@ impl Role {
             Self::Update => "update key",
             Self::Pcr => "PCR policy key",
             Self::Debug => "debug key",
+            Self::Modules => "module key",
         }
     }
 
@@ -64,7 +70,7 @@ impl Role {
     #[cfg(feature = "keys")]
     pub(crate) const fn bits(self) -> usize {
         match self {
-            Self::Pk | Self::Kek | Self::Db | Self::Pcr | Self::Debug => 2048,
+            Self::Pk | Self::Kek | Self::Db | Self::Pcr | Self::Debug | Self::Modules => 2048,
             Self::Verity | Self::Update => 3072,
         }
     }

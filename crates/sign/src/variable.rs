@@ -36,7 +36,7 @@ pub const fn vendor(role: Role) -> Option<[u8; 16]> {
     match role {
         Role::Pk | Role::Kek => Some(GLOBAL),
         Role::Db => Some(DATABASE),
-        Role::Verity | Role::Update | Role::Pcr | Role::Debug => None,
+        Role::Verity | Role::Update | Role::Pcr | Role::Debug | Role::Modules => None,
     }
 }
 
