@@ -81,7 +81,7 @@ impl Session {
     pub(crate) fn unchecked_project(&self, lock: Lock) -> Result<Project, Failure> {
         let version = std::env::var("VERSION").ok().filter(|v| !v.is_empty());
         let version = version.unwrap_or_else(|| env!("CARGO_PKG_VERSION").to_owned());
-        Ok(Project { defs: definitions()?, lock, version })
+        Ok(Project { defs: definitions()?, lock, version, modules: None })
     }
 
     pub(crate) fn inputs<'a>(&'a self, project: &'a Project) -> Inputs<'a> {

@@ -68,7 +68,7 @@ mod tests {
     fn project() -> Project {
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
         let (defs, lock) = (Definitions::read(&root).unwrap(), Lock::read(&root.join(lock::FILE_NAME)).unwrap());
-        Project { defs, lock, version: "0.1.0".to_owned() }
+        Project { defs, lock, version: "0.1.0".to_owned(), modules: None }
     }
 
     #[test]

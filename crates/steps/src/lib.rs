@@ -26,6 +26,7 @@ mod inputs;
 mod judge;
 mod kernel;
 mod layers;
+mod module_signing;
 mod planner;
 mod programs;
 mod project;
@@ -49,6 +50,7 @@ pub use export::export_oci;
 pub use image_json::{BlobJson, ImageJson, PartitionJson, SigningJson};
 pub use inputs::Inputs;
 pub use judge::report;
+pub use module_signing::ModuleSigner;
 pub use project::{Project, Target, Targets};
 pub use publish::{Artefact, Published};
 pub use publish_update::{PublishedUpdate, UpdateParts, pack};
@@ -105,6 +107,19 @@ pub enum Error {
     NoImage {
         /// The image.
         name: String,
+    },
+    /// A kernel is built from source for nobody.
+    #[error(
+        "the kernel is built from source (kernel/kernel.yml), and has to know whose modules it loads: name keys with --keys"
+    )]
+    NoModuleSigner,
+    /// The digests of modules cannot be read.
+    #[error("cannot read the digests of modules that {step} wrote: {source}")]
+    Digests {
+        /// The step.
+        step: String,
+        /// What the parser said.
+        source: serde_json::Error,
     },
     /// This program runs where it cannot build.
     #[error("images are built on x86-64 and AArch64 Linux only")]

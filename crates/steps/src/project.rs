@@ -1,6 +1,6 @@
 //! A checkout: its definitions, its lock, and what can be built of it.
 
-use crate::{Error, firmware::Esp, planner::Planner, wanted::host};
+use crate::{Error, firmware::Esp, module_signing::ModuleSigner, planner::Planner, wanted::host};
 use defs::{Definitions, ImageDef, PartitionType};
 use graph::{Graph, StepId};
 use lock::Lock;
@@ -8,6 +8,7 @@ use std::path::Path;
 use types::{Arch, Bytes, Flavour};
 
 /// A checkout with its lock, read and checked.
+#[derive(Clone)]
 pub struct Project {
     /// The definitions.
     pub defs: Definitions,
@@ -15,6 +16,8 @@ pub struct Project {
     pub lock: Lock,
     /// The version of what is built, `0.1.0`.
     pub version: String,
+    /// Who signs the modules of a kernel that is built from source.
+    pub modules: Option<ModuleSigner>,
 }
 
 /// What a flavour for an architecture is built as.

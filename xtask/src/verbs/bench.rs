@@ -1,5 +1,6 @@
 //! `bench`: what users wait for, measured. Nothing is judged here; tests have no clocks.
 
+use super::modules;
 use crate::{
     cli::Common,
     exit::Exit,
@@ -22,9 +23,10 @@ const RUNS: usize = 5;
 /// Prints a line a measurement: median, least and most of several runs, in seconds.
 pub(crate) fn bench(common: &Common) -> Result<(), Failure> {
     let session = Session::open(common)?;
-    let project = session.project()?;
-    for flavour in [Flavour::Kvm, Flavour::Kubevirt] {
-        let (graph, targets) = project.plan(steps::Target { flavour, arch: Arch::Amd64 })?;
+    let wanted = [Flavour::Kvm, Flavour::Kubevirt].map(|flavour| steps::Target { flavour, arch: Arch::Amd64 });
+    let project = modules::signed(&session, &session.project()?, &wanted)?;
+    for target in wanted {
+        let (graph, targets) = project.plan(target)?;
         session.build(&project, &graph, &targets.all())?;
     }
     drop(session);

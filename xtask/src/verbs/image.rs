@@ -1,6 +1,6 @@
 //! `image`: from a checkout to disks in dist/.
 
-use super::keys;
+use super::{keys, modules};
 use crate::{
     cli::{Common, Images, Target},
     failure::Failure,
@@ -15,7 +15,8 @@ pub(crate) fn images(common: &Common, choice: &Images) -> Result<(), Failure> {
     let session = Session::open(common)?;
     let project = session.project()?;
     let keys = if choice.unsigned { None } else { Some(keys::open(&session)?) };
-    for published in build_with(&session, &project, &choice.targets(&project.defs), keys.as_ref())? {
+    let targets = choice.targets(&project.defs);
+    for published in build_with(&session, &project, &targets, keys.as_ref())? {
         println!("{}", published.folder.display());
     }
     Ok(())
@@ -37,6 +38,7 @@ fn build_with(
     targets: &[steps::Target],
     keys: Option<&Keys>,
 ) -> Result<Vec<Published>, Failure> {
+    let project = &modules::signed(session, project, targets)?;
     let (graph, images) = project.plan_all(targets)?;
     let wanted: Vec<_> = images.iter().flat_map(|(_, steps)| steps.all()).collect();
     let built = session.build(project, &graph, &wanted)?;
@@ -85,8 +87,9 @@ pub(crate) fn image(session: &Session, project: &Project, target: &Target) -> Re
 /// Builds and writes the images as an OCI image layout; prints their names.
 pub(crate) fn oci(common: &Common, target: &Target, dir: &Path) -> Result<(), Failure> {
     let session = Session::open(common)?;
-    let project = session.project()?;
-    let (graph, targets) = project.plan(steps::Target { flavour: target.hv, arch: target.arch })?;
+    let target = steps::Target { flavour: target.hv, arch: target.arch };
+    let project = modules::signed(&session, &session.project()?, &[target])?;
+    let (graph, targets) = project.plan(target)?;
     let built = session.build(&project, &graph, &targets.all())?;
     for name in steps::export_oci(&session.cache, &graph, &targets, &built, dir)? {
         println!("{name}");

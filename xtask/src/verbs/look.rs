@@ -1,5 +1,6 @@
 //! `plan`, `explain`, `replay`: looking at the graph.
 
+use super::modules;
 use crate::{
     cli::{Common, Plan, Step, Target},
     exit::Exit,
@@ -10,8 +11,8 @@ use graph::{Graph, Options, Planned, State};
 use steps::Targets;
 
 fn graph(session: &Session, target: &Target) -> Result<(Graph, Targets), Failure> {
-    let project = session.project()?;
-    Ok(project.plan(steps::Target { flavour: target.hv, arch: target.arch })?)
+    let target = steps::Target { flavour: target.hv, arch: target.arch };
+    Ok(modules::as_known(session, &session.project()?, &[target])?.plan(target)?)
 }
 
 /// What would run, why, and for which images.
@@ -19,6 +20,7 @@ pub(crate) fn plan(common: &Common, args: &Plan) -> Result<(), Failure> {
     let session = Session::open(common)?;
     let project = session.project()?;
     let wanted = args.images.targets(&project.defs);
+    let project = modules::as_known(&session, &project, &wanted)?;
     let (graph, images) = project.plan_all(&wanted)?;
     let all: Vec<_> = images.iter().flat_map(|(_, steps)| steps.all()).collect();
     let plan = graph.plan(&session.cache, &all)?;
@@ -82,8 +84,9 @@ pub(crate) fn explain(common: &Common, args: &Step) -> Result<(), Failure> {
 /// Runs one step again and compares what it makes with what it made.
 pub(crate) fn replay(common: &Common, args: &Step) -> Result<(), Failure> {
     let session = Session::open(common)?;
-    let project = session.project()?;
-    let (graph, targets) = project.plan(steps::Target { flavour: args.target.hv, arch: args.target.arch })?;
+    let target = steps::Target { flavour: args.target.hv, arch: args.target.arch };
+    let project = modules::signed(&session, &session.project()?, &[target])?;
+    let (graph, targets) = project.plan(target)?;
     session.build(&project, &graph, &targets.all())?;
     let options = Options { jobs: session.jobs, ..Options::default() };
     let id = args.step.as_str().into();

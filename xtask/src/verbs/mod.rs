@@ -10,6 +10,7 @@ mod image;
 mod keys;
 mod lock;
 mod look;
+mod modules;
 mod publish;
 mod run;
 mod schema;

@@ -1,6 +1,6 @@
 //! `publish`: images as updates, for devices that are in use.
 
-use super::keys;
+use super::{keys, modules};
 use crate::{
     cli::{Common, Publish},
     exit::Exit,
@@ -64,9 +64,9 @@ fn push(session: &Session, args: &Publish, address: Address) -> Result<(), Failu
 }
 
 fn write(session: &Session, args: &Publish, folder: &Path) -> Result<PublishedUpdate, Failure> {
-    let project = session.project()?;
     let keys = keys::open(session)?;
     let target = Target { flavour: args.target.hv, arch: args.target.arch };
+    let project = modules::signed(session, &session.project()?, &[target])?;
     let (graph, targets) = project.plan(target)?;
     let built = session.build(&project, &graph, &targets.all())?;
     let cache = &session.cache;

@@ -1,6 +1,6 @@
 //! Compiling the kernel from Debian's source package, in the toolbox set `kernel`, for any architecture on any.
 
-use super::MODULES;
+use super::{MODULES, config::CERTIFICATE};
 use crate::tools::Tool;
 use graph::{Ctx, StepError};
 use std::{fs, path::Path};
@@ -10,7 +10,7 @@ use types::Arch;
 /// Raised when the same package would give another source tree.
 pub(crate) const SOURCE_VERSION: u32 = 1;
 /// Raised when the same source and configuration would be compiled differently.
-pub(crate) const BUILD_VERSION: u32 = 1;
+pub(crate) const BUILD_VERSION: u32 = 2;
 
 /// What no build reads: a tenth of the tree. Kconfig reads one file of the documentation.
 const UNREAD: [&str; 2] = ["Documentation", "tools/testing"];
@@ -22,6 +22,8 @@ const TIMESTAMP: &str = "Thu Jan  1 00:00:00 UTC 2026";
 #[derive(serde::Serialize, serde::Deserialize)]
 pub(crate) struct Build {
     pub(crate) arch: Arch,
+    /// The certificate, in PEM, of whoever signs its modules: the kernel loads no others.
+    pub(crate) certificate: String,
 }
 
 /// Input `deb/…` (linux-source-…); output tree `source`.
@@ -86,13 +88,15 @@ pub(super) fn argv(arch: Arch, more: &[&str]) -> Vec<String> {
     own.into_iter().chain(of_arch).chain(more.iter().map(|m| (*m).to_owned())).collect()
 }
 
-/// Inputs `config`, the trees `kernel` (toolbox) and `source`; output `packed`: a tar with what Debian's image package has.
+/// Inputs `config`, the trees `kernel` (toolbox) and `source`; output `packed`: a tar with what Debian's image package has, but
+/// for signatures of modules.
 pub(crate) fn build(ctx: &mut Ctx<'_>) -> Result<(), StepError> {
-    let Build { arch } = ctx.params()?;
+    let Build { arch, certificate } = ctx.params()?;
     let scratch = ctx.scratch()?;
     let (out, installed) = (scratch.join("out"), scratch.join("out/installed"));
     fs::create_dir_all(&installed)?;
     fs::copy(ctx.input("config")?, out.join(".config"))?;
+    fs::write(out.join(CERTIFICATE), certificate)?;
     let (_, _, target, image) = kbuild_arch(arch);
     let jobs = format!("-j{}", ctx.slots());
     let run = |more: &[&str]| kbuild(Tool::new(ctx, "kernel")?, ctx, &out)?.run(&argv(arch, more));

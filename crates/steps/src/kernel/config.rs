@@ -13,7 +13,7 @@ use tree::Tree;
 use types::Arch;
 
 /// Raised when the same fragments would give another configuration.
-pub(crate) const CONFIG_VERSION: u32 = 1;
+pub(crate) const CONFIG_VERSION: u32 = 2;
 
 #[derive(serde::Serialize, serde::Deserialize)]
 pub(crate) struct Config {
@@ -21,13 +21,26 @@ pub(crate) struct Config {
     pub(crate) base: ConfigBase,
 }
 
-/// What every build has, so that it makes the same bytes again: no name from the state of a checkout, no throw-away key.
-const FIXED: [(&str, &str); 4] = [
-    ("LOCALVERSION_AUTO", "n"),
-    ("MODULE_SIG", "n"),
-    ("SYSTEM_TRUSTED_KEYS", "\"\""),
-    ("SYSTEM_REVOCATION_KEYS", "\"\""),
-];
+/// The file in the build's folder with the certificate of whoever signs modules.
+pub(super) const CERTIFICATE: &str = "modules.pem";
+
+/// What every build has, so that it makes the same bytes again and loads what the owner has signed, and nothing else: no name
+/// from the state of a checkout, no throw-away key, and nobody else's.
+fn fixed() -> [(&'static str, String); 9] {
+    let no_key = || "\"\"".to_owned();
+    [
+        ("LOCALVERSION_AUTO", "n".to_owned()),
+        ("MODULE_SIG", "y".to_owned()),
+        ("MODULE_SIG_FORCE", "y".to_owned()),
+        // modules are signed after the build, and by nobody here
+        ("MODULE_SIG_ALL", "n".to_owned()),
+        ("MODULE_SIG_KEY", no_key()),
+        ("MODULE_SIG_SHA256", "y".to_owned()),
+        ("SYSTEM_TRUSTED_KEYRING", "y".to_owned()),
+        ("SYSTEM_TRUSTED_KEYS", format!("\"{CERTIFICATE}\"")),
+        ("SYSTEM_REVOCATION_KEYS", no_key()),
+    ]
+}
 
 /// The label of a fragment as input: in the order of the definitions, with the name that messages use.
 pub(crate) fn label(n: usize, file: &str) -> String {
@@ -57,14 +70,7 @@ pub(crate) fn config(ctx: &mut Ctx<'_>) -> Result<(), StepError> {
         ConfigBase::Defconfig => make(ctx, params.arch, &out, "defconfig")?,
         ConfigBase::Tinyconfig => make(ctx, params.arch, &out, "tinyconfig")?,
     }
-    for (name, value) in FIXED {
-        let asked = requested.get(name).filter(|v| v.value != value);
-        if let Some(asked) = asked {
-            let text = "a built kernel must be the same again, and this makes a key or a name of the moment";
-            return Err(StepError::msg(format!("{}: CONFIG_{name}={asked} cannot be had: {text}", asked.at)));
-        }
-        requested.insert(name.to_owned(), Located::new(value.to_owned(), Place::file("the builder's own")));
-    }
+    add_fixed(&mut requested)?;
     // Kconfig takes the last line of an option
     let mut text = fs::read_to_string(&file)?;
     text.extend(requested.iter().map(|(name, value)| line(name, value)));
@@ -77,6 +83,21 @@ pub(crate) fn config(ctx: &mut Ctx<'_>) -> Result<(), StepError> {
         return Err(StepError::msg(explain(&lost, &symbols()?, &fragment::values(&made))));
     }
     ctx.put("config", made.as_bytes())?;
+    Ok(())
+}
+
+/// Adds what every build has.
+fn add_fixed(requested: &mut BTreeMap<String, Located<String>>) -> Result<(), StepError> {
+    for (name, value) in fixed() {
+        if let Some(asked) = requested.get(name).filter(|v| v.value != value) {
+            let text = "a built kernel must be the same again, and load what the owner's module key has signed";
+            return Err(StepError::msg(format!(
+                "{}: CONFIG_{name}={asked} cannot be had, it is {value}: {text}",
+                asked.at
+            )));
+        }
+        requested.insert(name.to_owned(), Located::new(value, Place::file("the builder's own")));
+    }
     Ok(())
 }
 
@@ -128,6 +149,27 @@ fn explain(lost: &[Lost<'_>], symbols: &kconfig::Symbols, made: &BTreeMap<&str, 
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_fragment_can_ask_for_no_other_key_and_for_no_module_that_is_unsigned() {
+        let cases = [
+            (
+                "CONFIG_MODULE_SIG_KEY=\"certs/signing_key.pem\"",
+                "CONFIG_MODULE_SIG_KEY=\"certs/signing_key.pem\" cannot be had",
+            ),
+            ("# CONFIG_MODULE_SIG_FORCE is not set", "CONFIG_MODULE_SIG_FORCE=n cannot be had, it is y"),
+            ("CONFIG_SYSTEM_TRUSTED_KEYS=\"mine.pem\"", "cannot be had, it is \"modules.pem\""),
+        ];
+        for (line, text) in cases {
+            let mut asked = fragment::parse("kernel/x.config", line).unwrap();
+            let error = add_fixed(&mut asked).unwrap_err().to_string();
+            assert!(error.starts_with("kernel/x.config:1: ") && error.contains(text), "{error}");
+        }
+        let mut asked = fragment::parse("kernel/x.config", "CONFIG_MODULE_SIG=y\nCONFIG_NET=y\n").unwrap();
+        add_fixed(&mut asked).unwrap();
+        let values: Vec<_> = ["NET", "MODULE_SIG", "MODULE_SIG_ALL"].map(|name| asked[name].value.as_str()).into();
+        assert_eq!(values, ["y", "y", "n"]);
+    }
 
     #[test]
     fn an_option_that_did_not_survive_is_named_with_its_line_and_what_it_lacks() {

@@ -4,7 +4,9 @@
 //! linux-source ─► kernel-source ─┐
 //! fragments ─► kernel-config@arch ─► kernel-build@arch ─┐
 //! linux-image deb ──────────────────────────────────────┴─► kernel@arch ─► vmlinuz, release, config, tar (modules), index
-//!                                                                            │
+//!                                                                   │        │
+//!       built: module-digests@arch (what is signed of each) ◄───────┤        │
+//!              modules@arch (each with the owner's signature) ◄─────┘        │
 //!       firmware@arch (what the modules of the index ask for) ◄──────────────┤
 //!       kernel-lint/<flavour>@arch (options and modules that are needed) ◄───┤
 //!       initramfs/<flavour>@arch ◄───────────────────────────────────────────┘
@@ -19,6 +21,7 @@ mod initramfs;
 mod kconfig;
 mod lint;
 mod modules;
+mod sign;
 
 pub(crate) use build::{BUILD_VERSION, Build, SOURCE_VERSION, build, source};
 pub(crate) use config::{CONFIG_VERSION, Config, config, label as fragment_label};
@@ -26,6 +29,7 @@ pub(crate) use firmware::{FIRMWARE_VERSION, Firmware, MICROCODE_VERSION, firmwar
 pub(crate) use initramfs::{Initramfs, VERSION as INITRAMFS_VERSION, initramfs};
 pub(crate) use lint::{LINT_VERSION, Lint, lint};
 pub(crate) use modules::{Index, module_name};
+pub(crate) use sign::{DIGESTS_VERSION, Digests, SIGNED_VERSION, Signed, digests, signed};
 
 use defs::{Located, PathGlob};
 use graph::{Ctx, StepError};

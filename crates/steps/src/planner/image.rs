@@ -1,6 +1,6 @@
 //! The root image, the store and what the firmware starts.
 
-use super::{Layer, Planner, ROOT, params};
+use super::{Layer, Planner, ROOT, kernel::Kernel, params};
 use crate::{
     Error,
     disk::{self, Config},
@@ -21,7 +21,7 @@ const REGISTRY: &str = "evek.local";
 
 impl Planner<'_> {
     /// The layers of the root image, the lowest first.
-    pub(super) fn root_layers(&mut self, kernel: &StepId) -> Result<Vec<Layer>, Error> {
+    pub(super) fn root_layers(&mut self, kernel: &Kernel) -> Result<Vec<Layer>, Error> {
         let defs = &self.project.defs;
         let (rootfs, hv) = (&defs.rootfs, defs.flavour(self.target.flavour)?);
         let mut below = Vec::new();
@@ -42,7 +42,7 @@ impl Planner<'_> {
         };
         let layer = self.debs(ROOT, "rootfs", &below, &debs, "rootfs/rootfs.yml")?;
         below.push(layer);
-        let modules = self.erofs(ROOT, "modules", kernel.clone())?;
+        let modules = self.erofs(ROOT, "modules", kernel.modules.clone())?;
         if Deb::any_for(&hv.rootfs.debs, self.arch()) {
             let set = format!("rootfs/{}", self.target.flavour);
             let more = Debs {
@@ -137,7 +137,7 @@ impl Planner<'_> {
         Ok(targets)
     }
 
-    pub(super) fn disk(&mut self, kernel: &StepId, slot: StepId) -> Result<Targets, Error> {
+    pub(super) fn disk(&mut self, kernel: &Kernel, slot: StepId) -> Result<Targets, Error> {
         let uki = self.uki(kernel, &slot)?;
         let loader = self.loader()?;
         let step = Step::new(self.flavoured("esp"), "esp", firmware::ESP_VERSION, firmware::esp)
@@ -182,7 +182,7 @@ impl Planner<'_> {
     }
 
     /// What systemd-boot starts, output `uki`: the kernel's unified image, or Xen's with the kernel in it.
-    fn uki(&mut self, kernel: &StepId, slot: &StepId) -> Result<StepId, Error> {
+    fn uki(&mut self, kernel: &Kernel, slot: &StepId) -> Result<StepId, Error> {
         let defs = &self.project.defs;
         let hv = defs.flavour(self.target.flavour)?;
         let initramfs = self.initramfs(kernel)?;
@@ -203,7 +203,7 @@ impl Planner<'_> {
         } else {
             let uki = Uki { arch: self.arch(), cmdline, os_release, sbat };
             let step = Step::new(self.flavoured("uki"), "uki", firmware::UKI_VERSION, firmware::uki)
-                .from("release", kernel.clone(), "release")
+                .from("release", kernel.own.clone(), "release")
                 .at("kernel/kernel.yml", None);
             let step = match self.microcode()? {
                 Some(microcode) => step.from("microcode", microcode, "cpio"),
@@ -211,7 +211,7 @@ impl Planner<'_> {
             };
             self.with_debs(params(step, &uki), BOOT, self.arch(), is_systemd_boot)?
         };
-        let step = step.from("vmlinuz", kernel.clone(), "vmlinuz").from("initrd", initramfs, "initrd").from(
+        let step = step.from("vmlinuz", kernel.own.clone(), "vmlinuz").from("initrd", initramfs, "initrd").from(
             "root",
             slot.clone(),
             "root",

@@ -5,7 +5,7 @@ use crate::{
     Error, kernel, sources,
     wanted::{FIRMWARE, KERNEL, KERNEL_SOURCE, MICROCODE, tools_for},
 };
-use defs::{ConfigBase, Deb, KernelBuild, KernelSource, Located};
+use defs::{ConfigBase, Deb, KernelBuild, Located};
 use graph::{Step, StepId};
 
 /// What depends on Debian's image package makes initramfs archives and the like, which is our work.
@@ -13,9 +13,49 @@ fn is_image(name: &str) -> bool {
     name.starts_with("linux-image-")
 }
 
+/// The steps of a kernel.
+#[derive(Debug, Clone)]
+pub(super) struct Kernel {
+    /// Outputs `vmlinuz`, `release`, `config` and `index`.
+    pub(super) own: StepId,
+    /// Output `tar`: the modules as devices get them.
+    pub(super) modules: StepId,
+}
+
 impl Planner<'_> {
+    /// The kernel, with signed modules.
+    pub(super) fn kernel(&mut self) -> Result<Kernel, Error> {
+        let own = self.kernel_unsigned()?;
+        let modules = match (self.project.is_kernel_built(), &self.project.modules) {
+            // Debian's are signed by Debian
+            (false, _) => own.clone(),
+            (true, None) => return Err(Error::NoModuleSigner),
+            (true, Some(signer)) => {
+                let step = Step::new(self.id("modules"), "modules", kernel::SIGNED_VERSION, kernel::signed)
+                    .from("tar", own.clone(), "tar")
+                    .at("kernel/kernel.yml", None);
+                let signed = kernel::Signed { arch: self.arch(), certificate: signer.pem()? };
+                let step = match signer.signatures(self.arch()) {
+                    Some(signatures) => step.blob("signatures", signatures),
+                    None => step,
+                };
+                self.add(params(step, &signed))?
+            }
+        };
+        Ok(Kernel { own, modules })
+    }
+
+    /// What is signed of the modules of a kernel that is built: output `digests`.
+    pub(crate) fn module_digests(&mut self) -> Result<StepId, Error> {
+        let kernel = self.kernel_unsigned()?;
+        let step = Step::new(self.id("module-digests"), "module-digests", kernel::DIGESTS_VERSION, kernel::digests)
+            .from("tar", kernel, "tar")
+            .at("kernel/kernel.yml", None);
+        self.add(step)
+    }
+
     /// The kernel: outputs `vmlinuz`, `release`, `config`, `tar` and `index`.
-    pub(super) fn kernel(&mut self) -> Result<StepId, Error> {
+    fn kernel_unsigned(&mut self) -> Result<StepId, Error> {
         let tools = self.toolbox("files")?;
         let defs = &self.project.defs.kernel;
         let (drop, keep) = (defs.modules.drop.clone(), defs.modules.keep.clone());
@@ -23,8 +63,8 @@ impl Planner<'_> {
             .from("files", tools, "root")
             .at("kernel/kernel.yml", None);
         let step = params(step, &kernel::Kernel { arch: self.arch(), drop, keep });
-        let step = match (defs.source, &defs.build) {
-            (KernelSource::Build, Some(build)) => step.from("built", self.kernel_build(build)?, "packed"),
+        let step = match &defs.build {
+            Some(build) if self.project.is_kernel_built() => step.from("built", self.kernel_build(build)?, "packed"),
             _ => self.with_debs(step, KERNEL, self.arch(), is_image)?,
         };
         self.add(step)
@@ -56,7 +96,8 @@ impl Planner<'_> {
             .from("config", config, "config")
             .at("kernel/kernel.yml", Some(build.deb.at.line))
             .slots(usize::MAX);
-        self.add(params(step, &kernel::Build { arch }))
+        let signer = self.project.modules.as_ref().ok_or(Error::NoModuleSigner)?;
+        self.add(params(step, &kernel::Build { arch, certificate: signer.pem()? }))
     }
 
     /// With the fragments of a kernel that is built, in their order.
@@ -73,7 +114,7 @@ impl Planner<'_> {
     }
 
     /// Whether the kernel has what this flavour needs: output `report`.
-    pub(super) fn kernel_lint(&mut self, kernel: &StepId) -> Result<StepId, Error> {
+    pub(super) fn kernel_lint(&mut self, kernel: &Kernel) -> Result<StepId, Error> {
         let (defs, arch, flavour) = (&self.project.defs, self.arch(), self.target.flavour);
         let concerned = |n: &&defs::Needs| {
             n.arch.as_ref().is_none_or(|a| a.contains(&arch))
@@ -91,9 +132,9 @@ impl Planner<'_> {
         let step = Step::new(self.flavoured("kernel-lint"), "kernel-lint", kernel::LINT_VERSION, move |ctx| {
             kernel::lint(ctx, &places)
         });
-        let step = step.from("config", kernel.clone(), "config").from("index", kernel.clone(), "index");
+        let step = step.from("config", kernel.own.clone(), "config").from("index", kernel.own.clone(), "index");
         let mut step = params(step, &lint).at("kernel/lint.yml", None);
-        if defs.kernel.source == KernelSource::Build {
+        if self.project.is_kernel_built() {
             step = self.with_fragments(step)?;
         }
         self.add(step)
@@ -107,7 +148,7 @@ impl Planner<'_> {
         Ok([defs.kernel.initramfs.clone(), own, flavours].concat())
     }
 
-    pub(super) fn initramfs(&mut self, kernel: &StepId) -> Result<StepId, Error> {
+    pub(super) fn initramfs(&mut self, kernel: &Kernel) -> Result<StepId, Error> {
         let modules = self.first_stage_modules()?;
         let init = self.project.defs.packages.get("init").ok_or_else(|| Error::NoPackage { name: "init".into() })?;
         let init = self.rust(init)?;
@@ -118,27 +159,27 @@ impl Planner<'_> {
     pub(super) fn initramfs_of(
         &mut self,
         id: StepId,
-        kernel: &StepId,
+        kernel: &Kernel,
         (program, output): (StepId, &str),
         modules: Vec<Located<String>>,
         file: &str,
     ) -> Result<StepId, Error> {
         let step = Step::new(id, "initramfs", kernel::INITRAMFS_VERSION, kernel::initramfs)
-            .from("modules", kernel.clone(), "tar")
-            .from("release", kernel.clone(), "release")
+            .from("modules", kernel.modules.clone(), "tar")
+            .from("release", kernel.own.clone(), "release")
             .from("init", program, output)
             .at(file, None);
         self.add(params(step, &kernel::Initramfs { arch: self.arch(), modules }))
     }
 
     /// The layer with firmware for the modules; none where no package of it is named.
-    pub(super) fn kernel_firmware(&mut self, kernel: &StepId) -> Result<Option<Layer>, Error> {
+    pub(super) fn kernel_firmware(&mut self, kernel: &Kernel) -> Result<Option<Layer>, Error> {
         let arch = self.arch();
         if !Deb::any_for(&self.project.defs.kernel.firmware, arch) {
             return Ok(None);
         }
         let step = Step::new(self.id("firmware"), "firmware", kernel::FIRMWARE_VERSION, kernel::firmware)
-            .from("index", kernel.clone(), "index")
+            .from("index", kernel.own.clone(), "index")
             .at("kernel/kernel.yml", None);
         let step = self.with_debs(params(step, &kernel::Firmware { arch }), FIRMWARE, arch, |_| true)?;
         let tar = self.add(step)?;

@@ -143,7 +143,7 @@ impl<'p> Planner<'p> {
         for (input, file) in [("guest/vmlinuz", "vmlinuz"), ("guest/initrd", "initrd")] {
             top.blobs.insert(input.to_owned(), format!("usr/share/guest/{file}"));
         }
-        Ok(step.from("guest/vmlinuz", kernel, "vmlinuz").from("guest/initrd", initramfs, "initrd"))
+        Ok(step.from("guest/vmlinuz", kernel.own, "vmlinuz").from("guest/initrd", initramfs, "initrd"))
     }
 
     fn known_package(&self, name: &str) -> Result<&'p Package, Error> {
