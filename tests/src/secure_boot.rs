@@ -31,6 +31,22 @@ pub fn keys() -> Keys {
     keys.unwrap_or_else(|e| panic!("{e}"))
 }
 
+/// Makes a folder with the certificates of these keys, and with what `keys.json` says of the place of their private keys:
+/// nothing, or a further field.
+///
+/// # Panics
+/// When it cannot be written.
+pub fn public_part(folder: &Path, place: &str) {
+    let keys = keys();
+    fs::create_dir(folder).expect("a folder");
+    for role in Role::ALL {
+        let name = format!("{role}.crt");
+        fs::copy(keys.folder().join(&name), folder.join(&name)).expect("a certificate");
+    }
+    let about = format!(r#"{{"format": 1, "purpose": "production"{place}}}"#);
+    fs::write(folder.join("keys.json"), about).expect("keys.json");
+}
+
 /// The same machine with firmware that starts programs with our signatures only.
 #[must_use]
 pub fn secured(options: Boot) -> Boot {

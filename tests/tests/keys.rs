@@ -1,24 +1,17 @@
 //! Signatures by private keys that are elsewhere: in a token, behind an exchange of files.
 
-use boot_tests::{Checks, Copy, image, oracles::Oracles, secure_boot::keys, variable};
+use boot_tests::{
+    Checks, Copy, image,
+    oracles::Oracles,
+    secure_boot::{keys, public_part},
+    variable,
+};
 use sign::{Request, Response, Role, Wanted};
 use std::{fs, path::Path};
 use types::{Arch, Digest, Flavour};
 
 /// Where Debian has SoftHSM.
 const MODULE: &str = "/usr/lib/softhsm/libsofthsm2.so";
-
-/// The certificates of keys, and what tells where their private keys are.
-fn public_part(folder: &Path, place: &str) {
-    let keys = keys();
-    fs::create_dir(folder).expect("a folder");
-    for role in Role::ALL {
-        let name = format!("{role}.crt");
-        fs::copy(keys.folder().join(&name), folder.join(&name)).expect("a certificate");
-    }
-    let about = format!(r#"{{"format": 1, "purpose": "production"{place}}}"#);
-    fs::write(folder.join("keys.json"), about).expect("keys.json");
-}
 
 #[test]
 fn a_token_makes_the_same_signatures_as_the_keys_that_it_was_given() {
