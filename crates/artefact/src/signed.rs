@@ -4,7 +4,7 @@
 use crate::{Error, Update};
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 use serde::{Deserialize, Serialize};
-use sign::{Certificate, Role, Wanted};
+use sign::{Certificate, Role, Trust, Wanted};
 use types::Digest;
 
 /// Put before what is signed, so that no signature is ever taken for one of something else.
@@ -63,8 +63,8 @@ fn digest(what: &[u8], bytes: &[u8]) -> Digest {
 /// Reads `update.json` if one of those whom a device trusts vouches for who has signed it.
 ///
 /// # Errors
-/// [`Error::Untrusted`] with the signature that is wrong; [`Error::Document`].
-pub fn check(update: &[u8], signatures: &[u8], trusted: &[Certificate]) -> Result<Update, Error> {
+/// [`Error::Untrusted`] with the signature that is wrong, or the certificate that is forbidden; [`Error::Document`].
+pub fn check(update: &[u8], signatures: &[u8], trust: &Trust) -> Result<Update, Error> {
     let bad = |problem: String| Error::Document { what: "signatures.json", problem };
     let signatures: Signatures = serde_json::from_slice(signatures).map_err(|e| bad(e.to_string()))?;
     if signatures.format != 1 {
@@ -73,14 +73,12 @@ pub fn check(update: &[u8], signatures: &[u8], trusted: &[Certificate]) -> Resul
     let bytes = |text: &str| BASE64_STANDARD.decode(text).map_err(|e| bad(e.to_string()));
     let (vouched, signature) = (bytes(&signatures.vouched)?, bytes(&signatures.signature)?);
     let key = Certificate::from_der(&bytes(&signatures.certificate)?)?;
-    let untrusted = |problem: String| Err(Error::Untrusted { problem });
-    let over_key = digest(VOUCHED, key.der());
-    if !trusted.iter().any(|owner| owner.has_signed(&over_key, &vouched)) {
-        let owners: Vec<_> = trusted.iter().map(Certificate::subject).collect();
-        return untrusted(format!("none of {} vouches for {}", owners.join("; "), key.subject()));
-    }
+    let untrusted = |problem: String| Error::Untrusted { problem };
+    let vouched = trust.voucher(&digest(VOUCHED, key.der()), &vouched);
+    vouched.map_err(|e| untrusted(format!("what vouches for {}: {e}", key.subject())))?;
+    trust.permits(&key).map_err(|e| untrusted(e.to_string()))?;
     if !key.has_signed(&digest(UPDATE, update), &signature) {
-        return untrusted(format!("what it says was not signed by {}", key.subject()));
+        return Err(untrusted(format!("what it says was not signed by {}", key.subject())));
     }
     Update::read(update)
 }
@@ -90,7 +88,7 @@ pub fn check(update: &[u8], signatures: &[u8], trusted: &[Certificate]) -> Resul
 mod tests {
     use super::*;
     use crate::{Blob, FORMAT, Program};
-    use sign::{Keys, Purpose};
+    use sign::{Keys, Purpose, variable};
     use std::sync::LazyLock;
     use types::{Arch, Bytes, Flavour};
 
@@ -126,6 +124,12 @@ mod tests {
         }
     }
 
+    /// A device that has these certificates in db and dbx.
+    fn trust(db: &[&Certificate], dbx: &[&Certificate]) -> Trust {
+        let lists = |all: &[&Certificate]| all.iter().flat_map(|one| variable::list(one, [1; 16])).collect::<Vec<u8>>();
+        Trust::read(&lists(db), &lists(dbx)).unwrap()
+    }
+
     fn signed(update: &Update, owner: &Keys) -> Vec<u8> {
         let request = Request::new(update, owner.certificate(Role::Db), owner.certificate(Role::Update));
         let signatures = owner.sign(&request.wanted).unwrap();
@@ -135,16 +139,16 @@ mod tests {
     #[test]
     fn who_the_owner_vouches_for_may_update() {
         let (update, keys) = (example(), &OURS.keys);
-        let trusted = [keys.certificate(Role::Db).clone()];
-        assert_eq!(check(&update.json(), &signed(&update, keys), &trusted).unwrap(), update);
+        let trust = trust(&[keys.certificate(Role::Db)], &[owner("them").keys.certificate(Role::Db)]);
+        assert_eq!(check(&update.json(), &signed(&update, keys), &trust).unwrap(), update);
     }
 
     #[test]
     fn others_and_other_words_are_refused() {
         let (update, keys) = (example(), &OURS.keys);
-        let trusted = [keys.certificate(Role::Db).clone()];
+        let known = trust(&[keys.certificate(Role::Db)], &[]);
         let good = signed(&update, keys);
-        let refused = |json: &[u8], signatures: &[u8]| check(json, signatures, &trusted).unwrap_err().to_string();
+        let refused = |json: &[u8], signatures: &[u8]| check(json, signatures, &known).unwrap_err().to_string();
         let mut older = update.clone();
         older.version = "0.3.0".into();
         assert!(refused(&older.json(), &good).contains("was not signed by CN="));
@@ -154,8 +158,22 @@ mod tests {
         let mut mixed: Signatures = serde_json::from_slice(&signed(&update, &theirs.keys)).unwrap();
         mixed.vouched = serde_json::from_slice::<Signatures>(&good).unwrap().vouched;
         assert!(refused(&update.json(), &serde_json::to_vec(&mixed).unwrap()).contains("none of CN="));
-        assert!(check(&update.json(), &good, &[]).is_err(), "nobody is trusted");
+        assert!(check(&update.json(), &good, &trust(&[], &[])).is_err(), "nobody is trusted");
         assert!(refused(b"{}", b"{}").starts_with("signatures.json: "));
+    }
+
+    #[test]
+    fn nobody_whom_dbx_forbids_vouches_or_is_vouched_for() {
+        let (update, keys) = (example(), &OURS.keys);
+        let (db, key) = (keys.certificate(Role::Db), keys.certificate(Role::Update));
+        let refused = |dbx: &[&Certificate]| {
+            let problem = check(&update.json(), &signed(&update, keys), &trust(&[db], dbx)).unwrap_err();
+            assert!(matches!(problem, Error::Untrusted { .. }), "{problem}");
+            problem.to_string()
+        };
+        let vouches = format!("what vouches for {}: {} is forbidden by dbx", key.subject(), db.subject());
+        assert!(refused(&[db]).ends_with(&vouches), "{}", refused(&[db]));
+        assert!(refused(&[key]).ends_with(&format!("{} is forbidden by dbx", key.subject())), "{}", refused(&[key]));
     }
 
     #[test]

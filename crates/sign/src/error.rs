@@ -72,6 +72,18 @@ pub enum Error {
         /// What it should sign.
         digest: Digest,
     },
+    /// A signature by nobody who may sign.
+    #[error("it is by none of {}", if known.is_empty() { "those in db, which is empty" } else { known })]
+    Unknown {
+        /// Who may.
+        known: String,
+    },
+    /// A certificate that may no longer be used.
+    #[error("{subject} is forbidden by dbx")]
+    Forbidden {
+        /// Whose it is.
+        subject: String,
+    },
     /// An EFI program that cannot be signed, or whose signature cannot be read.
     #[error("the EFI program {problem}")]
     Program {

@@ -1,15 +1,17 @@
-//! Whose programs firmware starts, for who must judge as it does (UEFI 2.10 §32.5.3.3, "Authorization Process").
+//! Whose programs firmware starts, for who must judge as it does (UEFI 2.10 §32.5.3.3, "Authorization Process"), also what is no
+//! program.
 //!
 //! ```text
 //! db   certificates of those who may sign            what else may be in it, such as digests, allows nothing here
 //! dbx  certificates, digests of such, digests of programs: whatever it has is refused, whoever has signed it
 //! ```
-//! Deliberately absent: chains. A program must be signed by the key of a certificate in `db` itself.
+//! Deliberately absent: chains. What is signed must be so by the key of a certificate in `db` itself.
 
 use crate::{
     Certificate, Error, efi,
     variable::{self, Guid, X509},
 };
+use types::Digest;
 
 /// `EFI_CERT_SHA256_GUID`, c1c41626-504c-4092-aca9-41f936934328: the digest of a program.
 const PROGRAM: Guid = [0x26, 0x16, 0xc4, 0xc1, 0x4c, 0x50, 0x92, 0x40, 0xac, 0xa9, 0x41, 0xf9, 0x36, 0x93, 0x43, 0x28];
@@ -38,6 +40,12 @@ impl Trust {
         Ok(Self { allowed: variable::certificates(db)?, forbidden })
     }
 
+    /// Whether nobody may sign.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.allowed.is_empty()
+    }
+
     /// The certificate by whose key a program is signed that firmware starts.
     ///
     /// # Errors
@@ -59,6 +67,32 @@ impl Trust {
             }
         }
         signer
+    }
+
+    /// The certificate whose key has made a signature over a digest.
+    ///
+    /// # Errors
+    /// [`Error::Unknown`], when it is none in `db`; [`Error::Forbidden`], when it is one that `dbx` forbids.
+    pub fn voucher(&self, digest: &Digest, signature: &[u8]) -> Result<&Certificate, Error> {
+        let mut voucher = None;
+        for certificate in self.allowed.iter().filter(|certificate| certificate.has_signed(digest, signature)) {
+            // a key may have several certificates, and one that is forbidden spoils the others
+            self.permits(certificate)?;
+            voucher = Some(certificate);
+        }
+        let known = || self.allowed.iter().map(Certificate::subject).collect::<Vec<_>>().join("; ");
+        voucher.ok_or_else(|| Error::Unknown { known: known() })
+    }
+
+    /// Whether a certificate may be used, whoever vouches for it.
+    ///
+    /// # Errors
+    /// [`Error::Forbidden`], when it is one that `dbx` forbids.
+    pub fn permits(&self, certificate: &Certificate) -> Result<(), Error> {
+        if self.forbids_certificate(certificate)? {
+            return Err(Error::Forbidden { subject: certificate.subject() });
+        }
+        Ok(())
     }
 
     fn forbids_certificate(&self, certificate: &Certificate) -> Result<bool, Error> {

@@ -54,3 +54,21 @@ fn what_dbx_forbids_is_refused_whoever_has_signed_it() {
     assert!(unknown.contains("of a kind that is not known"), "{unknown}");
     assert!(Trust::read(&allowed, &others[..60]).is_err());
 }
+
+#[test]
+fn a_signature_counts_by_whom_db_has_and_dbx_has_not() {
+    let (digest, debug) = (Digest::of(b"words"), ours().certificate(Role::Debug));
+    let wanted = crate::Wanted::new("words", Role::Debug, debug, digest);
+    let signature = ours().sign(&[wanted]).unwrap().remove(0);
+    let judged = |db: &[u8], dbx: &[u8]| {
+        let trust = Trust::read(db, dbx).unwrap();
+        trust.voucher(&digest, &signature).cloned().map_err(|e| e.to_string())
+    };
+    let both = db(&[Role::Db, Role::Debug]);
+    assert_eq!(&judged(&both, &list(X509, ours().certificate(Role::Db).der())).unwrap(), debug);
+    assert!(judged(&both, &list(X509, debug.der())).unwrap_err().ends_with("debug key is forbidden by dbx"));
+    assert!(judged(&db(&[Role::Db]), &[]).unwrap_err().starts_with("it is by none of CN="));
+    assert_eq!(judged(&[], &[]).unwrap_err(), "it is by none of those in db, which is empty");
+    let trust = Trust::read(&both, &[]).unwrap();
+    assert!(trust.voucher(&Digest::of(b"other words"), &signature).is_err() && !trust.is_empty());
+}

@@ -14,7 +14,7 @@ use crate::{
     writer::{self, Writer},
 };
 use artefact::{Blob, Update, oci::Manifest};
-use sign::Certificate;
+use sign::Trust;
 use slots::{Device, SlotStatus, compare};
 use std::{cmp::Ordering, fs::File};
 use store::Descriptor;
@@ -50,8 +50,8 @@ pub(crate) fn apply(places: &Places, options: &Options) -> Result<(), Error> {
 
     let running = Running::read(places)?;
     let device = Device::new(machine::disk(places, true)?);
-    let trusted = trust::certificates(places, &device)?;
-    let (update, digest) = offered(&fetch, source.as_ref(), &running, &trusted)?;
+    let trust = trust::read(places, &device)?;
+    let (update, digest) = offered(&fetch, source.as_ref(), &running, &trust)?;
     fits(&update, &running, &records, options)?;
     eprintln!("{} from {}", update.image, source.address());
 
@@ -64,9 +64,9 @@ pub(crate) fn apply(places: &Places, options: &Options) -> Result<(), Error> {
     let target = status.slot(if current.slot == Slot::A { Slot::B } else { Slot::A });
     let own = &current.entries[0].file;
     let own = device.read(&format!("EFI/Linux/{own}"))?.unwrap_or_default();
-    let program = programs(&fetch, &update, &own, &trusted)?;
+    let program = programs(&fetch, &update, &own, &trust)?;
     room(&device, target, &update)?;
-    let news = loader(&fetch, &device, &records, &update, &running, &trusted)?;
+    let news = loader(&fetch, &device, &records, &update, &running, &trust)?;
 
     let before = records.progress()?.filter(|before| before.update == digest);
     let mut progress = Progress {
@@ -104,7 +104,7 @@ pub(crate) fn apply(places: &Places, options: &Options) -> Result<(), Error> {
         reason: None,
     })?;
     // from here on what is kept belongs to the new image; one that is on trial was another's
-    let signed = |program: &[u8]| kernel::signed("boot loader", program, &trusted);
+    let signed = |program: &[u8]| kernel::signed("boot loader", program, &trust);
     Loader::new(places, &records, &device, running.arch, &signed).forget()?;
     match news {
         Some(loader) => records.set_loader(&loader)?,
@@ -126,7 +126,7 @@ fn offered(
     fetch: &Fetch<'_>,
     source: &dyn Source,
     running: &Running,
-    trusted: &[Certificate],
+    trust: &Trust,
 ) -> Result<(Update, Digest), Error> {
     let manifest = Manifest::read(&source.manifest(running.flavour, running.arch)?)?;
     let whole = |what: &str, of: &Descriptor| {
@@ -136,7 +136,7 @@ fn offered(
     };
     let document = whole("update.json", manifest.update())?;
     let signatures = whole("signatures.json", manifest.signatures()?)?;
-    Ok((artefact::check(&document, &signatures, trusted)?, Digest::of(&document)))
+    Ok((artefact::check(&document, &signatures, trust)?, Digest::of(&document)))
 }
 
 /// Whether an update is for this device.
@@ -169,9 +169,9 @@ fn fits(update: &Update, running: &Running, records: &Records, options: &Options
 }
 
 /// The kernel image, which starts just the slot that the update describes.
-fn programs(fetch: &Fetch<'_>, update: &Update, own: &[u8], trusted: &[Certificate]) -> Result<Vec<u8>, Error> {
+fn programs(fetch: &Fetch<'_>, update: &Update, own: &[u8], trust: &Trust) -> Result<Vec<u8>, Error> {
     let program = kernel::assemble(fetch, &update.kernel, own)?;
-    kernel::signed("kernel image", &program, trusted)?;
+    kernel::signed("kernel image", &program, trust)?;
     let bad = |problem: String| Error::Program { what: "kernel image", problem };
     let described = boot::describe(&program).map_err(bad)?;
     let same = described.root_hash == update.root_hash
@@ -205,7 +205,7 @@ fn loader(
     records: &Records,
     update: &Update,
     running: &Running,
-    trusted: &[Certificate],
+    trust: &Trust,
 ) -> Result<Option<Vec<u8>>, Error> {
     if device.loader(running.arch)?.is_some_and(|own| Digest::of(&own) == update.loader.digest) {
         return Ok(None);
@@ -216,7 +216,7 @@ fn loader(
         return Ok(None);
     }
     let loader = fetch.whole("the boot loader", update.loader)?;
-    kernel::signed("boot loader", &loader, trusted)?;
+    kernel::signed("boot loader", &loader, trust)?;
     Ok(Some(loader))
 }
 

@@ -159,7 +159,7 @@ pub(crate) fn bless(places: &Places) -> Result<(), Error> {
     if news {
         eprintln!("{} is good", running.image);
     }
-    let signed = |program: &[u8]| kernel::signed("boot loader", program, &trust::certificates(places, &device)?);
+    let signed = |program: &[u8]| kernel::signed("boot loader", program, &trust::read(places, &device)?);
     let loader = Loader::new(places, &records, &device, running.arch, &signed);
     // the image is good, whatever becomes of its boot loader; and the next update may bring a better one
     if let Err(e) = loader.settle(last.is_some()) {
@@ -184,7 +184,7 @@ pub(crate) fn go_back(places: &Places, reboot: bool) -> Result<(), Error> {
         return Err(Error::Refused { image: image.image_version.clone(), reason });
     }
     // two things on trial with one start, and a failure of one would be the other's
-    let signed = |program: &[u8]| kernel::signed("boot loader", program, &trust::certificates(places, &device)?);
+    let signed = |program: &[u8]| kernel::signed("boot loader", program, &trust::read(places, &device)?);
     if let Err(e) = Loader::new(places, &records, &device, running.arch, &signed).forget() {
         eprintln!("the trial of a boot loader goes on with the next start: {e}");
     }

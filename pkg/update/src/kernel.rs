@@ -2,7 +2,7 @@
 
 use crate::{error::Error, source::Fetch};
 use artefact::{Program, chunk};
-use sign::{Certificate, efi};
+use sign::Trust;
 use types::Digest;
 
 /// Puts a kernel image together. Pieces that lie behind each other are fetched at once.
@@ -38,13 +38,6 @@ pub(crate) fn assemble(fetch: &Fetch<'_>, program: &Program, own: &[u8]) -> Resu
 }
 
 /// Whether one of those whom this device trusts has signed a program.
-pub(crate) fn signed(what: &'static str, program: &[u8], trusted: &[Certificate]) -> Result<(), Error> {
-    let mut problem = "nobody is trusted".to_owned();
-    for certificate in trusted {
-        match efi::verify(program, certificate) {
-            Ok(()) => return Ok(()),
-            Err(e) => problem = e.to_string(),
-        }
-    }
-    Err(Error::Program { what, problem })
+pub(crate) fn signed(what: &'static str, program: &[u8], trust: &Trust) -> Result<(), Error> {
+    trust.signer(program).map(drop).map_err(|e| Error::Program { what, problem: e.to_string() })
 }

@@ -285,4 +285,4 @@ impl<'a, B: Blocks> Loader<'a, B> {
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
-mod tests;
+pub(crate) mod tests;

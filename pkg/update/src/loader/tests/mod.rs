@@ -76,12 +76,13 @@ fn signed(program: &[u8]) -> Result<(), Error> {
     program.starts_with(b"signed").then_some(()).ok_or_else(problem)
 }
 
-/// A disk as images have it, without images.
-fn disk(path: PathBuf) -> File {
+/// A disk as images have it, without images, with further files on its EFI system partition.
+pub(crate) fn disk(path: PathBuf, more: &[(&str, &[u8])]) -> File {
     let esp = path.with_extension("esp");
     let mut tree = Tree::default();
-    for (path, bytes) in [("EFI/BOOT/BOOTX64.EFI", OLD), ("EFI/Linux/readme", b"no image"), ("loader/loader.conf", b"")]
-    {
+    let own: [(&str, &[u8]); 3] =
+        [("EFI/BOOT/BOOTX64.EFI", OLD), ("EFI/Linux/readme", b"no image"), ("loader/loader.conf", b"")];
+    for (path, bytes) in own.iter().chain(more) {
         tree.insert(TreePath::new(path).unwrap(), Entry::file(0o644, bytes.to_vec())).unwrap();
     }
     let volume = fat::Volume { size: Bytes::mib(5), label: "EFI".into(), id: 1 };
@@ -117,7 +118,7 @@ impl World {
             ..Places::default()
         };
         fs::create_dir(&places.variables).unwrap();
-        let world = Self { disk: disk(at("disk")), places, folder, starts: Cell::new(0) };
+        let world = Self { disk: disk(at("disk"), &[]), places, folder, starts: Cell::new(0) };
         for (name, value) in [("Boot0000", &b"\x01\0\0\0\0\0P\0X\0E\0\0\0"[..]), ("Boot0001", b"\x01\0\0\0\0\0D\0\0\0")]
         {
             world.set(name, value);
