@@ -63,13 +63,14 @@ pub fn list(certificate: &Certificate, owner: Guid) -> Vec<u8> {
 }
 
 /// The X.509 certificates in the value of a variable such as `db`: lists of signatures one behind the other (UEFI 2.10 §32.4.1).
-/// What else may be in them, such as digests of single programs, is left out.
+/// What else may be in them, such as digests of single programs, is left out, and so are certificates that cannot be read or have
+/// no RSA key: makers of machines put some there, and they vouch for nothing of ours.
 ///
 /// # Errors
 /// [`Error::Certificate`], when a list is longer than what is there.
 pub fn certificates(value: &[u8]) -> Result<Vec<Certificate>, Error> {
     let all = signatures(value)?;
-    all.into_iter().filter(|(kind, _)| *kind == X509).map(|(_, der)| Certificate::from_der(der)).collect()
+    Ok(all.into_iter().filter(|(kind, _)| *kind == X509).filter_map(|(_, der)| Certificate::from_der(der).ok()).collect())
 }
 
 /// The signatures in the value of a variable: the kind of each, and what it is without its owner.

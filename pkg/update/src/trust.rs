@@ -2,14 +2,15 @@
 //! of whoever the image that it runs would have enrolled.
 //!
 //! ```text
-//! Secure Boot on   db   ─┐
-//!             off  ESP  ─┴─► who may sign ── but what dbx has ─► kernel image, boot loader; the key of `update.json`
+//! Secure Boot on   db, shim's list  ─┐
+//!             off  ESP              ─┴─► who may sign ── but what dbx has ─► kernel image, boot loader; the key of `update.json`
 //! ```
 
 use crate::{error::Error, places::Places};
+use boot::loader::CERTIFICATE;
 use disk::Blocks;
-use efivars::{Name, Variables};
-use sign::{Trust, variable};
+use efivars::Variables;
+use sign::{Certificate, Trust, variable};
 use slots::Device;
 
 /// What systemd-boot would enroll.
@@ -18,18 +19,19 @@ const ENROLLED: &str = "loader/keys/auto/db.auth";
 /// Whom this device trusts.
 pub(crate) fn read<B: Blocks>(places: &Places, device: &Device<B>) -> Result<Trust, Error> {
     let variables = Variables::at(&places.variables);
-    // what the firmware will not start once Secure Boot is on is not wanted before, either
-    let dbx = variables.value(Name::DBX)?;
-    let trust = if variables.secure_boot()? {
-        Trust::read(&variables.value(Name::DB)?, &dbx)?
+    let allowed = if variables.secure_boot()? {
+        variables.allowed()?
+    } else if let Some(write) = device.read(ENROLLED)? {
+        variable::written(&write)?.to_owned()
+    } else if let Some(certificate) = device.read(CERTIFICATE)? {
+        variable::list(&Certificate::from_der(&certificate)?, [0; 16])
     } else {
-        let Some(write) = device.read(ENROLLED)? else {
-            return Err(Error::NoTrust(format!(
-                "without Secure Boot, {ENROLLED} on the ESP says whose; it is missing"
-            )));
-        };
-        Trust::read(variable::written(&write)?, &dbx)?
+        return Err(Error::NoTrust(format!(
+            "without Secure Boot, {ENROLLED} on the ESP says whose, or {CERTIFICATE}; they are missing"
+        )));
     };
+    // what the firmware will not start once Secure Boot is on is not wanted before, either
+    let trust = Trust::read(&allowed, &variables.forbidden()?)?;
     if trust.is_empty() {
         return Err(Error::NoTrust("there is no certificate among those that its firmware knows".to_owned()));
     }

@@ -3,7 +3,8 @@
 use super::*;
 use crate::{kernel, loader::tests::disk};
 use boot::{addon, pe::example};
-use sign::{Certificate, efi};
+use efivars::Name;
+use sign::efi;
 use std::{fs, path::Path};
 
 /// `EFI_CERT_SHA256_GUID` (UEFI 2.10 §32.4.1).
@@ -41,14 +42,19 @@ fn digest(program: &[u8]) -> Vec<u8> {
 
 /// What a device says of that program as kernel image, by its variables and by what its image would enroll.
 fn judged(variables: &[(Name<'_>, &[u8])], enrolled: &[Certificate]) -> Result<(), String> {
+    // EFI_TIME, and a signature that nobody checks
+    let write = [&[0; 16], &24_u32.to_le_bytes()[..], &[0; 20], &lists(enrolled)].concat();
+    let more: &[(&str, &[u8])] = if enrolled.is_empty() { &[] } else { &[(ENROLLED, &write)] };
+    judged_with(variables, more)
+}
+
+/// The same, with what is on the EFI system partition.
+fn judged_with(variables: &[(Name<'_>, &[u8])], more: &[(&str, &[u8])]) -> Result<(), String> {
     let folder = tempfile::tempdir().unwrap();
     let places = Places { variables: folder.path().to_owned(), ..Places::default() };
     for (name, value) in variables {
         fs::write(folder.path().join(name.to_string()), [&[6, 0, 0, 0], *value].concat()).unwrap();
     }
-    // EFI_TIME, and a signature that nobody checks
-    let write = [&[0; 16], &24_u32.to_le_bytes()[..], &[0; 20], &lists(enrolled)].concat();
-    let more: &[(&str, &[u8])] = if enrolled.is_empty() { &[] } else { &[(ENROLLED, &write)] };
     let device = Device::new(disk(Path::new(folder.path()).join("disk"), more));
     let trust = read(&places, &device).map_err(|e| e.to_string())?;
     kernel::signed("kernel image", &program(), &trust).map_err(|e| e.to_string())
@@ -72,8 +78,21 @@ fn without_secure_boot_it_is_whom_the_image_would_enroll() {
     for variables in [&[][..], &[(Name::SECURE_BOOT, &[0][..]), (Name::DB, &db)]] {
         assert_eq!(judged(variables, &[debug()]), Ok(()));
         assert!(judged(variables, &[owner()]).unwrap_err().contains("is not signed by the key of"));
-        assert!(judged(variables, &[]).unwrap_err().contains("db.auth on the ESP says whose; it is missing"));
+        assert!(judged(variables, &[]).unwrap_err().contains("db.auth on the ESP says whose, or evek-owner.cer;"));
     }
+}
+
+#[test]
+fn behind_shim_it_is_whom_shim_knows_too() {
+    let (db, mok) = (lists(&[owner()]), lists(&[debug()]));
+    let [on, db] = [(Name::SECURE_BOOT, &[1][..]), (Name::DB, &db[..])];
+    assert!(judged_with(&[on, db], &[]).is_err());
+    assert_eq!(judged_with(&[on, db, (Name::MOK_LIST, &mok)], &[]), Ok(()));
+    let refused = judged_with(&[on, db, (Name::MOK_LIST, &mok), (Name::MOK_LIST_X, &mok)], &[]).unwrap_err();
+    assert!(refused.contains("CN=Test debug key, whom dbx forbids"), "{refused}");
+    // without Secure Boot it is the certificate that is to be enrolled
+    assert_eq!(judged_with(&[], &[(CERTIFICATE, debug().der())]), Ok(()));
+    assert!(judged_with(&[], &[(CERTIFICATE, owner().der())]).is_err());
 }
 
 #[test]
