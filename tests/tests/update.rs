@@ -8,7 +8,7 @@ use artefact::{
 };
 use boot_tests::{
     Boot, Checks, Copy, boot, checkout,
-    secure_boot::secured,
+    secure_boot::{keys, secured},
     system,
     updates::{Loader, Variant},
     web::Web,
@@ -362,6 +362,43 @@ fn of_an_image_that_is_built_anew_only_what_changed_is_fetched_and_one_can_go_ba
     device.guest.sh("update rollback").unwrap_or_else(|e| panic!("{e}"));
     device.restarts(1);
     device.is("and forth", "0.2.0", "IMGB", "good", "");
+    device.guest.cut_power();
+    checks.finish();
+}
+
+/// A copy of keys.
+fn copied(from: &Path, to: &Path) {
+    fs::create_dir_all(to).expect("a folder");
+    for item in fs::read_dir(from).expect("the keys") {
+        let item = item.expect("a file");
+        fs::copy(item.path(), to.join(item.file_name())).expect("a copy");
+    }
+}
+
+#[test]
+#[ignore = "long: make test-all"]
+fn the_key_of_what_the_tpm_gives_away_is_exchanged_by_updates() {
+    let image = boot_tests::image(Flavour::Kvm, Arch::Amd64);
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("keys");
+    copied(keys().folder(), &path);
+    let both = Keys::rotate(&path, "EVE-k development").unwrap_or_else(|e| panic!("{e}"));
+    Variant::of("0.2.0").publish(&image, &both, &folder.path().join("both"));
+    for name in ["pcr-before.crt", "pcr-before.key"] {
+        fs::remove_file(path.join(name)).expect("the key before");
+    }
+    let new = Keys::open(&path).unwrap_or_else(|e| panic!("{e}"));
+    Variant::of("0.3.0").publish(&image, &new, &folder.path().join("only-new"));
+    let web = Web::serve(folder.path());
+    let mut checks = Checks::default();
+    let mut device = start("update-pcr-key", Arch::Amd64, PATIENCE, &mut checks);
+    device.apply(&web.address("both"));
+    device.restarts(1);
+    device.is("signed by both keys", "0.2.0", "IMGB", "good", "");
+    device.guest.sh("vault seal").unwrap_or_else(|e| panic!("{e}"));
+    device.apply(&web.address("only-new"));
+    device.restarts(1);
+    device.is("signed by the new key", "0.3.0", "IMGA", "good", "");
     device.guest.cut_power();
     checks.finish();
 }

@@ -288,6 +288,12 @@ pub(crate) enum Keys {
         #[arg(long)]
         development: bool,
     },
+    /// Make another key `pcr`; the one before signs, too, as long as it is there: docs/vault.md
+    Rotate {
+        /// Whose key it is: a name for its certificate
+        #[arg(long, default_value = "EVE-k")]
+        owner: String,
+    },
     /// The certificates, and which private keys are here
     Show,
     /// Answer a request for signatures; this is done where the private keys are

@@ -35,6 +35,12 @@ pub enum Error {
         /// The key that is not there.
         role: Role,
     },
+    /// Another key `pcr` cannot be made.
+    #[error("the key `pcr` cannot be exchanged: {problem}")]
+    Rotation {
+        /// Why, and what to do.
+        problem: &'static str,
+    },
     /// A certificate that is none, or not of an RSA key.
     #[error("not a certificate of an RSA key: {problem}")]
     Certificate {

@@ -93,8 +93,45 @@ impl Keys {
                 pem => Ok((role, Certificate::from_pem(&pem.map_err(Error::file("read", &path))?)?)),
             }
         };
-        let certificates = Role::ALL.into_iter().map(certificate).collect::<Result<_, Error>>()?;
+        let mut certificates = Role::ALL.into_iter().map(certificate).collect::<Result<BTreeMap<_, _>, Error>>()?;
+        match certificate(Role::PcrBefore) {
+            Err(Error::NoKey { .. }) => {}
+            before => certificates.extend([before?]),
+        }
         Ok(Self { folder: folder.to_owned(), about, pin: None, certificates })
+    }
+
+    /// Makes another key `pcr`, and keeps the one that there is as `pcr-before`. The power may go in between: [`generate`] makes
+    /// what is missing then.
+    ///
+    /// [`generate`]: Self::generate
+    ///
+    /// # Errors
+    /// [`Error::Rotation`] when there is one from before already, or the keys are in a token; or when files cannot be written.
+    pub fn rotate(folder: &Path, owner: &str) -> Result<Self, Error> {
+        let keys = Self::open(folder)?;
+        let before = public(folder, Role::PcrBefore);
+        if keys.certificates.contains_key(&Role::PcrBefore) {
+            return Err(Error::Rotation {
+                problem: "the one before is still in use: when every device runs an image that both have signed, \
+                and has done `vault seal`, remove pcr-before.crt and pcr-before.key",
+            });
+        }
+        if keys.token().is_some() {
+            return Err(Error::Rotation {
+                problem: "its private keys are in a token: make one there, keep pcr.crt as pcr-before.crt, and \
+                put the new one's certificate into the place of pcr.crt",
+            });
+        }
+        let (key, kept) = (private(folder, Role::Pcr), private(folder, Role::PcrBefore));
+        match fs::rename(&key, &kept) {
+            // it is elsewhere
+            Err(e) if e.kind() == io::ErrorKind::NotFound => {}
+            renamed => renamed.map_err(Error::file("rename into", &kept))?,
+        }
+        fs::rename(public(folder, Role::Pcr), &before).map_err(Error::file("rename into", &before))?;
+        make(folder, Role::Pcr, owner)?;
+        Self::open(folder)
     }
 
     /// With what opens their token.

@@ -68,21 +68,24 @@ impl Policy {
         Digest::of(self.digest.as_bytes())
     }
 
-    /// The section `.pcrsig` with a signature by this certificate's key.
+    /// The section `.pcrsig` with signatures by the keys of these certificates. A TPM gives away what is bound to any of them.
     ///
     /// # Errors
-    /// [`Error::BadSignature`], when it is none over this policy.
-    pub fn section(&self, certificate: &Certificate, signature: &[u8]) -> Result<String, Error> {
-        if !certificate.has_signed(&self.digest(), signature) {
-            return Err(Error::BadSignature { subject: certificate.subject(), digest: self.digest() });
-        }
-        let signed = Signed {
-            pcrs: vec![self.register],
-            pkfp: fingerprint(certificate.key()).map_err(Error::Encoding)?,
-            pol: self.digest.hex(),
-            sig: BASE64_STANDARD.encode(signature),
+    /// [`Error::BadSignature`], when one is none over this policy.
+    pub fn section<'a>(&self, signed: impl IntoIterator<Item = (&'a Certificate, &'a [u8])>) -> Result<String, Error> {
+        let entry = |(certificate, signature): (&Certificate, &[u8])| {
+            if !certificate.has_signed(&self.digest(), signature) {
+                return Err(Error::BadSignature { subject: certificate.subject(), digest: self.digest() });
+            }
+            Ok(Signed {
+                pcrs: vec![self.register],
+                pkfp: fingerprint(certificate.key()).map_err(Error::Encoding)?,
+                pol: self.digest.hex(),
+                sig: BASE64_STANDARD.encode(signature),
+            })
         };
-        serde_json::to_string(&Signatures { sha256: vec![signed] }).map_err(Error::document)
+        let sha256 = signed.into_iter().map(entry).collect::<Result<_, _>>()?;
+        serde_json::to_string(&Signatures { sha256 }).map_err(Error::document)
     }
 
     /// Whether a section `.pcrsig` has a signature over this policy by the key of a section `.pcrpkey`.
@@ -139,7 +142,8 @@ mod tests {
         let certificate = keys.certificate(Role::Pcr);
         let signature =
             keys.sign(&[Wanted::new("a policy", Role::Pcr, certificate, policy.digest())]).unwrap().remove(0);
-        let (pem, section) = (public_key(certificate).unwrap(), policy.section(certificate, &signature).unwrap());
+        let (pem, section) =
+            (public_key(certificate).unwrap(), policy.section([(certificate, &signature[..])]).unwrap());
         let check = |policy: Policy, pem: &str, section: &str| policy.check(pem.as_bytes(), section.as_bytes());
         assert_eq!(check(policy, &pem, &section), Ok(()));
         let refused = |policy, pem: &str, section: &str| check(policy, pem, section).unwrap_err();
@@ -149,7 +153,18 @@ mod tests {
         assert!(refused(policy, &other, &section).contains("no policy is signed by the image's key"));
         let forged = section.replace(&BASE64_STANDARD.encode(&signature), &BASE64_STANDARD.encode([1; 256]));
         assert!(refused(policy, &pem, &forged).contains("is not by the image's key"));
-        assert!(matches!(policy.section(keys.certificate(Role::Db), &signature), Err(Error::BadSignature { .. })));
+        let by_db = policy.section([(keys.certificate(Role::Db), &signature[..])]);
+        assert!(matches!(by_db, Err(Error::BadSignature { .. })));
+
+        let keys = Keys::rotate(keys.folder(), "Test").unwrap();
+        let sign = |role| {
+            let certificate = keys.certificate(role);
+            keys.sign(&[Wanted::new("a policy", role, certificate, policy.digest())]).unwrap().remove(0)
+        };
+        let signatures = [Role::Pcr, Role::PcrBefore].map(|role| (keys.certificate(role), sign(role)));
+        let both = policy.section(signatures.iter().map(|(certificate, s)| (*certificate, &s[..]))).unwrap();
+        assert_eq!(check(policy, &pem, &both), Ok(()), "by the key before");
+        assert_eq!(check(policy, &public_key(keys.certificate(Role::Pcr)).unwrap(), &both), Ok(()), "by the new one");
     }
 
     /// `hashlib.sha256(bytes(32) + bytes.fromhex("0000017f" "00000001" "000b" "03" "000800") + hashlib.sha256(value).digest())`

@@ -22,6 +22,9 @@ pub enum Role {
     /// Who says which images a device's TPM gives the key of its state to.
     #[serde(rename = "pcr")]
     Pcr,
+    /// Who said so before, while devices change over: a folder need not have it.
+    #[serde(rename = "pcr-before")]
+    PcrBefore,
     /// Who may give a device's kernel further arguments. No firmware is told of it until its owner does so.
     #[serde(rename = "debug")]
     Debug,
@@ -31,7 +34,7 @@ pub enum Role {
 }
 
 impl Role {
-    /// Every role.
+    /// Every role that a folder of keys must have.
     pub const ALL: [Self; 8] =
         [Self::Pk, Self::Kek, Self::Db, Self::Verity, Self::Update, Self::Pcr, Self::Debug, Self::Modules];
 
@@ -45,6 +48,7 @@ impl Role {
             Self::Verity => "verity",
             Self::Update => "update",
             Self::Pcr => "pcr",
+            Self::PcrBefore => "pcr-before",
             Self::Debug => "debug",
             Self::Modules => "modules",
         }
@@ -59,7 +63,7 @@ impl Role {
             Self::Db => "signature database key",
             Self::Verity => "verity key",
             Self::Update => "update key",
-            Self::Pcr => "PCR policy key",
+            Self::Pcr | Self::PcrBefore => "PCR policy key",
             Self::Debug => "debug key",
             Self::Modules => "module key",
         }
@@ -70,7 +74,7 @@ impl Role {
     #[cfg(feature = "keys")]
     pub(crate) const fn bits(self) -> usize {
         match self {
-            Self::Pk | Self::Kek | Self::Db | Self::Pcr | Self::Debug | Self::Modules => 2048,
+            Self::Pk | Self::Kek | Self::Db | Self::Pcr | Self::PcrBefore | Self::Debug | Self::Modules => 2048,
             Self::Verity | Self::Update => 3072,
         }
     }

@@ -201,7 +201,9 @@ fn a_certificate_is_added_to_a_variable_by_a_write_that_says_so() {
     assert_eq!(pending.digest(), Digest::of(&signed));
     assert_ne!(pending.digest(), variable::Pending::new(Role::Db, debug, keys.owner()).unwrap().digest());
     assert!(variable::Pending::addition(Role::Debug, debug, keys.owner()).is_none());
-    // what firmware then has
-    let value = [variable::list(keys.certificate(Role::Db), keys.owner()), variable::list(debug, keys.owner())];
+    // what firmware then has, beside something of its maker's that cannot be read
+    let numbers = [28_u32 + 19, 0, 19].into_iter().flat_map(u32::to_le_bytes);
+    let odd = variable::X509.into_iter().chain(numbers).chain([1; 16]).chain(*b"odd").collect();
+    let value = [variable::list(keys.certificate(Role::Db), keys.owner()), odd, variable::list(debug, keys.owner())];
     assert_eq!(variable::certificates(&value.concat()).unwrap(), [keys.certificate(Role::Db).clone(), debug.clone()]);
 }

@@ -36,7 +36,7 @@ pub const fn vendor(role: Role) -> Option<[u8; 16]> {
     match role {
         Role::Pk | Role::Kek => Some(GLOBAL),
         Role::Db => Some(DATABASE),
-        Role::Verity | Role::Update | Role::Pcr | Role::Debug | Role::Modules => None,
+        Role::Verity | Role::Update | Role::Pcr | Role::PcrBefore | Role::Debug | Role::Modules => None,
     }
 }
 
@@ -70,7 +70,11 @@ pub fn list(certificate: &Certificate, owner: Guid) -> Vec<u8> {
 /// [`Error::Certificate`], when a list is longer than what is there.
 pub fn certificates(value: &[u8]) -> Result<Vec<Certificate>, Error> {
     let all = signatures(value)?;
-    Ok(all.into_iter().filter(|(kind, _)| *kind == X509).filter_map(|(_, der)| Certificate::from_der(der).ok()).collect())
+    Ok(all
+        .into_iter()
+        .filter(|(kind, _)| *kind == X509)
+        .filter_map(|(_, der)| Certificate::from_der(der).ok())
+        .collect())
 }
 
 /// The signatures in the value of a variable: the kind of each, and what it is without its owner.

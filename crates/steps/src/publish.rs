@@ -183,8 +183,9 @@ impl Artefact<'_> {
             Format::Raw => ("raw".to_owned(), format!("live{mark}.raw")),
             Format::Qcow2 => ("qcow2".to_owned(), format!("live{mark}.qcow2")),
         });
-        let roles = || signing::ENROLLED.into_iter().chain([Role::Pcr]);
-        let certificates = |keys: &Keys| roles().map(|r| (r, keys.certificate(r).fingerprint())).collect();
+        let roles = || signing::ENROLLED.into_iter().chain([Role::Pcr, Role::PcrBefore]);
+        let certificate = |keys: &Keys, role| Some((role, keys.certificates().get(&role)?.fingerprint()));
+        let certificates = |keys: &Keys| roles().filter_map(|role| certificate(keys, role)).collect();
         let (root, inputs, lock) = (self.root()?, inputs(self.graph, self.built), &self.project.lock);
         Ok(ImageJson {
             format: 2,

@@ -10,14 +10,14 @@ use crate::{
 use boot::{loader, measure, uki};
 use cas::Cas;
 use sign::{
-    Keys, Purpose, Role, Wanted, efi,
+    Certificate, Keys, Purpose, Role, Wanted, efi,
     policy::{self, Policy},
     variable,
 };
 use types::Digest;
 
 /// Raised when the same programs and keys would give another image.
-pub(crate) const VERSION: u32 = 3;
+pub(crate) const VERSION: u32 = 4;
 
 /// The roles whose certificates a device's firmware is to have.
 pub(crate) const ENROLLED: [Role; 3] = [Role::Db, Role::Kek, Role::Pk];
@@ -58,12 +58,16 @@ pub fn with_policy(keys: &Keys, version: &str, image: Vec<u8>) -> Result<Vec<u8>
     if !measure::is_measured(&image).map_err(bad)? {
         return Ok(image);
     }
-    let certificate = keys.certificate(Role::Pcr);
-    let image = uki::with_policy_key(&image, &policy::public_key(certificate)?).map_err(bad)?;
+    let image = uki::with_policy_key(&image, &policy::public_key(keys.certificate(Role::Pcr))?).map_err(bad)?;
     let policy = Policy::new(measure::PCR, measure::measure(&image).map_err(bad)?.value());
-    let what = format!("PCR policy of {version}");
-    let signature = keys.sign(&[Wanted::new(what, Role::Pcr, certificate, policy.digest())])?;
-    uki::with_policy(&image, &policy.section(certificate, &signature[0])?).map_err(bad)
+    let roles = [Role::Pcr, Role::PcrBefore].into_iter();
+    let by: Vec<_> = roles.filter_map(|role| Some((role, keys.certificates().get(&role)?))).collect();
+    let want = |(role, certificate): &(Role, &Certificate)| {
+        Wanted::new(format!("PCR policy of {version}"), *role, certificate, policy.digest())
+    };
+    let signatures = keys.sign(&by.iter().map(want).collect::<Vec<_>>())?;
+    let signed = by.iter().zip(&signatures).map(|((_, certificate), signature)| (*certificate, &signature[..]));
+    uki::with_policy(&image, &policy.section(signed)?).map_err(bad)
 }
 
 impl Signed {

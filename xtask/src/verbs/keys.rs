@@ -6,7 +6,7 @@ use crate::{
     failure::Failure,
     session::Session,
 };
-use sign::{Keys, Purpose, Request, Response, Role, Wanted};
+use sign::{Keys, Purpose, Request, Response, Wanted};
 use std::{
     fs,
     path::{Path, PathBuf},
@@ -19,6 +19,7 @@ pub(crate) fn run(common: &Common, verb: &cli::Keys) -> Result<(), Failure> {
             let purpose = if *development { Purpose::Development } else { Purpose::Production };
             show(&Keys::generate(&folder, purpose, owner)?);
         }
+        cli::Keys::Rotate { owner } => show(&Keys::rotate(&folder, owner)?),
         cli::Keys::Show => show(&Keys::open(&folder)?),
         cli::Keys::Sign { request, response } => {
             let keys = Keys::open(&folder)?.with_pin(pin());
@@ -77,14 +78,13 @@ pub(crate) fn ask(wanted: Vec<Wanted>, dist: &Path) -> Failure {
 
 fn show(keys: &Keys) {
     println!("{}", keys.folder().display());
-    for role in Role::ALL {
-        let certificate = keys.certificate(role);
-        let private = match (keys.has_private(role), keys.token()) {
+    for (role, certificate) in keys.certificates() {
+        let private = match (keys.has_private(*role), keys.token()) {
             (true, _) => "private key here".to_owned(),
             (false, Some(at)) => format!("private key in token `{}`", at.token),
             (false, None) => "private key elsewhere".to_owned(),
         };
-        println!("{role:<8}{}  {}, {private}", certificate.fingerprint().hex(), certificate.subject());
+        println!("{role:<12}{}  {}, {private}", certificate.fingerprint().hex(), certificate.subject());
     }
 }
 
