@@ -1,4 +1,4 @@
-//! Signed data (CMS, RFC 5652 §5) by one signer, in the forms that UEFI firmware reads.
+//! Signed data (CMS, RFC 5652 §5) by one signer, in the forms that UEFI firmware and the kernel read.
 
 use crate::{Certificate, Error};
 use cms::{
@@ -21,9 +21,26 @@ use sha2::{Digest as _, Sha256};
 use types::Digest;
 use x509_cert::{attr::Attribute, spki::AlgorithmIdentifierOwned};
 
-/// SHA-256 with an explicit NULL, as signers of EFI programs write it.
+/// Who is to read a message.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Reader {
+    /// UEFI firmware, which is given the certificate.
+    Firmware,
+    /// The kernel, which has it. Written as OpenSSL does for the kernel's `sign-file`, byte for byte.
+    Kernel,
+}
+
+impl Reader {
+    /// Firmware gets SHA-256 with an explicit NULL, as signers of EFI programs write it; the kernel without (RFC 5754 §2).
+    fn sha256(self) -> AlgorithmIdentifierOwned {
+        let parameters = (self == Self::Firmware).then(Any::null);
+        AlgorithmIdentifierOwned { oid: rfc5912::ID_SHA_256, parameters }
+    }
+}
+
+/// SHA-256 as firmware reads it.
 pub(crate) fn sha256() -> AlgorithmIdentifierOwned {
-    AlgorithmIdentifierOwned { oid: rfc5912::ID_SHA_256, parameters: Some(Any::null()) }
+    Reader::Firmware.sha256()
 }
 
 /// The attributes that are signed for content inside the message, in DER (§5.4): its type and the digest of its bytes.
@@ -46,6 +63,7 @@ pub(crate) fn digest(attributes: &SignedAttributes) -> Result<Digest, Error> {
 
 /// The signed data with one signature: over the attributes where there are any, else over the content itself.
 pub(crate) fn signed_data(
+    reader: Reader,
     certificate: &Certificate,
     kind: ObjectIdentifier,
     content: Option<Any>,
@@ -59,18 +77,21 @@ pub(crate) fn signed_data(
             issuer: x509.tbs_certificate.issuer.clone(),
             serial_number: x509.tbs_certificate.serial_number.clone(),
         }),
-        digest_alg: sha256(),
+        digest_alg: reader.sha256(),
         signed_attrs: attributes,
         signature_algorithm: AlgorithmIdentifierOwned { oid: rfc5912::RSA_ENCRYPTION, parameters: Some(Any::null()) },
         signature: OctetString::new(signature).map_err(Error::encoding)?,
         unsigned_attrs: None,
     };
-    let certificates = SetOfVec::try_from(vec![CertificateChoices::Certificate(x509.clone())]);
+    let certificates = (reader == Reader::Firmware).then(|| {
+        let all = SetOfVec::try_from(vec![CertificateChoices::Certificate(x509.clone())]);
+        all.map(CertificateSet).map_err(Error::encoding)
+    });
     Ok(SignedData {
         version: CmsVersion::V1,
-        digest_algorithms: SetOfVec::try_from(vec![sha256()]).map_err(Error::encoding)?,
+        digest_algorithms: SetOfVec::try_from(vec![reader.sha256()]).map_err(Error::encoding)?,
         encap_content_info: EncapsulatedContentInfo { econtent_type: kind, econtent: content },
-        certificates: Some(CertificateSet(certificates.map_err(Error::encoding)?)),
+        certificates: certificates.transpose()?,
         crls: None,
         signer_infos: SignerInfos(SetOfVec::try_from(vec![signer]).map_err(Error::encoding)?),
     })

@@ -78,7 +78,14 @@ impl<'a> Pending<'a> {
             return Err(Error::BadSignature { subject: certificate.subject(), digest: self.digest });
         }
         let (content, attributes) = (Some(self.content), Some(self.attributes));
-        let data = cms::signed_data(certificate, SPC_INDIRECT_DATA_OBJID, content, attributes, signature)?;
+        let data = cms::signed_data(
+            cms::Reader::Firmware,
+            certificate,
+            SPC_INDIRECT_DATA_OBJID,
+            content,
+            attributes,
+            signature,
+        )?;
         let info = ContentInfo {
             content_type: rfc5911::ID_SIGNED_DATA,
             content: Any::encode_from(&data).map_err(Error::encoding)?,

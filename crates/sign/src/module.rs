@@ -7,7 +7,10 @@
 //! The kernel takes no signed attributes for modules (`pkcs7_verify`), so that the digest of the module itself is signed, and
 //! finds the certificate among its own.
 
-use crate::{Certificate, Error, cms};
+use crate::{
+    Certificate, Error,
+    cms::{self, Reader},
+};
 use ::cms::content_info::ContentInfo;
 use const_oid::db::rfc5911;
 use der::{Any, Encode as _};
@@ -33,8 +36,7 @@ pub fn attach(mut module: Vec<u8>, certificate: &Certificate, signature: &[u8]) 
     if !certificate.has_signed(&digest, signature) {
         return Err(Error::BadSignature { subject: certificate.subject(), digest });
     }
-    let mut signed = cms::signed_data(certificate, rfc5911::ID_DATA, None, None, signature)?;
-    signed.certificates = None;
+    let signed = cms::signed_data(Reader::Kernel, certificate, rfc5911::ID_DATA, None, None, signature)?;
     let content = Any::encode_from(&signed).map_err(Error::encoding)?;
     let message = ContentInfo { content_type: rfc5911::ID_SIGNED_DATA, content };
     let message = message.to_der().map_err(Error::encoding)?;
@@ -100,7 +102,7 @@ mod tests {
         let own = &certificate.x509().tbs_certificate;
         let by = [own.issuer.to_der().unwrap(), own.serial_number.to_der().unwrap()].concat();
         // 2.16.840.1.101.3.4.2.1, 1.2.840.113549.1.1.1, 1.2.840.113549.1.7.1, 1.2.840.113549.1.7.2
-        let sha256 = b"\x30\x0d\x06\x09\x60\x86\x48\x01\x65\x03\x04\x02\x01\x05\x00";
+        let sha256 = b"\x30\x0b\x06\x09\x60\x86\x48\x01\x65\x03\x04\x02\x01";
         let rsa = b"\x30\x0d\x06\x09\x2a\x86\x48\x86\xf7\x0d\x01\x01\x01\x05\x00";
         let data = b"\x30\x0b\x06\x09\x2a\x86\x48\x86\xf7\x0d\x01\x07\x01";
         let signed_data = b"\x06\x09\x2a\x86\x48\x86\xf7\x0d\x01\x07\x02";

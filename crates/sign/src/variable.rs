@@ -154,7 +154,7 @@ impl Pending {
         if !certificate.has_signed(&self.digest, signature) {
             return Err(Error::BadSignature { subject: certificate.subject(), digest: self.digest });
         }
-        let message = cms::signed_data(certificate, rfc5911::ID_DATA, None, None, signature)?;
+        let message = cms::signed_data(cms::Reader::Firmware, certificate, rfc5911::ID_DATA, None, None, signature)?;
         let message = message.to_der().map_err(Error::encoding)?;
         let mut write = self.time.to_vec();
         write.extend(((24 + message.len()) as u32).to_le_bytes());
