@@ -59,13 +59,28 @@ pub fn secured(options: Boot) -> Boot {
 /// When the image has no EFI program with arguments.
 #[must_use]
 pub fn arguments(image: &Path) -> String {
+    let text = |name: &str| section(image, name);
+    let xen = || Some(text(".config")?.lines().find_map(|line| line.strip_prefix("kernel=kernel "))?.to_owned());
+    text(".cmdline").or_else(xen).unwrap_or_else(|| panic!("{} has no arguments", image.display()))
+}
+
+/// The hypervisor's arguments that are signed.
+///
+/// # Panics
+/// When the image has no hypervisor.
+#[must_use]
+pub fn hypervisor_arguments(image: &Path) -> String {
+    let config = section(image, ".config");
+    let options = config.as_deref().and_then(|text| text.lines().find_map(|line| line.strip_prefix("options=")));
+    options.unwrap_or_else(|| panic!("{} has no arguments for Xen", image.display())).to_owned()
+}
+
+/// The text of a section of an image's EFI program.
+fn section(image: &Path, name: &str) -> Option<String> {
     let path = image.join(&described(image).files["efi"]);
     let program = fs::read(&path).unwrap_or_else(|e| panic!("cannot read {}: {e}", path.display()));
     let sections = ::boot::pe::sections(&program).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
-    let text = |name: &str| sections.iter().find(|s| s.name == name).map(|s| String::from_utf8_lossy(s.data));
-    let xen = || Some(text(".config")?.lines().find_map(|line| line.strip_prefix("kernel=kernel "))?.to_owned());
-    let arguments = text(".cmdline").map(|text| text.into_owned()).or_else(xen);
-    arguments.unwrap_or_else(|| panic!("{} has no arguments", path.display()))
+    sections.iter().find(|s| s.name == name).map(|s| String::from_utf8_lossy(s.data).into_owned())
 }
 
 /// Firmware that has taken over the keys of an image, by itself, as that of a new device does. It does so once for all tests.

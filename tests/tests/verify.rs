@@ -2,7 +2,7 @@
 
 use boot_tests::{Checks, Ran, checkout, described, image, oracles::Oracles, secure_boot::keys, variable};
 use cas::Cas;
-use disk::{Window, fat::Edit};
+use disk::{Guid, Window, fat::Edit, gpt};
 use sign::Role;
 use std::{
     fs::{self, File},
@@ -121,6 +121,19 @@ fn every_damaged_part_is_found() {
         checks.that(&format!("{path}: its name"), ran.stdout.contains(&said), &ran.stdout);
         copy.edit(|esp| esp.remove(path).expect("the program"));
     }
+    let described = |label: &str| copy.image.partitions.iter().find(|p| p.label == label).expect("the partition");
+    for label in ["EFI System", "CONFIG"] {
+        // a table without a fault, and not the one of the image
+        let (number, own) = (described(label).number, described(label).guid.parse().expect("a GUID"));
+        let disk = File::options().read(true).write(true).open(&copy.raw).expect("the copy");
+        gpt::set_guid(&disk, number, Guid::of_name("another")).expect("another GUID");
+        let ran = copy.verify();
+        checks.equal(&format!("GUID of {label}: exit code"), ran.code, 9);
+        let said = format!("✗ image.json: partition table: partition {number}, {label}, has the GUID");
+        checks.that(&format!("GUID of {label}: its name"), ran.stdout.contains(&said), &ran.stdout);
+        gpt::set_guid(&disk, number, own).expect("its own GUID");
+    }
+    checks.equal("with its GUIDs it is good again", copy.verify().code, 0);
     let foreign = xtask(&["verify", "--unsigned", &copy.folder.path().display().to_string()]);
     checks.that(
         "signed programs are not unsigned",

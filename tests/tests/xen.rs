@@ -5,10 +5,11 @@ use boot_tests::{
     Boot, Booting, Checks, all_ready,
     apps::{self, Apps, Firmware, Hypervisor},
     boot,
-    secure_boot::{arguments, secured},
+    secure_boot::{arguments, hypervisor_arguments, secured},
     system,
 };
-use std::collections::BTreeMap;
+use efivars::{Name, Variables, Vendor::Global};
+use std::{collections::BTreeMap, path::Path, time::Duration};
 use types::{Arch, Bytes, Flavour};
 use vm::{Guest, Until};
 
@@ -37,6 +38,47 @@ fn a_xen_image_runs_apps_in_domains_that_use_virtualisation() {
 #[ignore = "long: make test-all"]
 fn a_xen_image_for_arm64_runs_apps_in_domains() {
     reaches_its_first_domain(Boot::of("xen-arm64", Flavour::Xen, Arch::Arm64), Some(Hypervisor::Pvh));
+}
+
+/// Who starts the image from the firmware, without systemd-boot, can have the hypervisor take arguments that nobody has signed.
+#[test]
+fn a_hypervisor_with_other_arguments_gets_no_system() {
+    let name = "xen-arguments";
+    let options = Boot { memory: Bytes::gib(3), reboots: true, ..Boot::of(name, Flavour::Xen, Arch::Amd64) };
+    let booting = boot(secured(options));
+    let (limit, mut guest, mut checks) = (booting.limit(120), booting.guest, Checks::default());
+    guest.wait_for(Until::Ssh, limit).unwrap_or_else(|e| panic!("{e}"));
+    starts_once_with(&mut guest, " -- loglvl=none", limit);
+    guest.restart("systemctl reboot", limit).unwrap_or_else(|e| panic!("{e}"));
+    let signed = hypervisor_arguments(&booting.image);
+    let line = format!("it is not the one that is signed, `{signed}`, but `loglvl=none {signed}`");
+    let line = format!("evek-init: hypervisor command line: {line}");
+    checks.answer("the first stage refuses", guest.wait_for(Until::Serial(&line), limit));
+    guest.wait_for(Until::Restarts(2), limit).unwrap_or_else(|e| panic!("{e}"));
+    guest.wait_for(Until::Ssh, limit).unwrap_or_else(|e| panic!("{e}"));
+    checks.equal("the image's own start afterwards", guest.restarts(), 2);
+    guest.cut_power();
+    checks.finish();
+}
+
+/// Lets the firmware start the image itself the next time, once, and tell it something.
+fn starts_once_with(guest: &mut Guest, told: &str, limit: Duration) {
+    let list = "mount --mkdir -o ro /dev/disk/evek/EFI /run/esp && ls /run/esp/EFI/Linux && umount /run/esp";
+    let image = guest.sh(list).unwrap_or_else(|e| panic!("{e}"));
+    let utf16 = |text: &str| text.encode_utf16().chain([0]).flat_map(u16::to_le_bytes).collect::<Vec<u8>>();
+    // EFI_LOAD_OPTION (UEFI 2.10 §3.1.3): active, a path of one file (§10.3.5.4) that is on any volume, its end
+    let file = utf16(&format!("\\EFI\\Linux\\{image}"));
+    let node = |kind: [u8; 2], data: &[u8]| [&kind[..], &(4 + data.len() as u16).to_le_bytes(), data].concat();
+    let path = [node([4, 4], &file), node([0x7f, 0xff], &[])].concat();
+    let head = [&1u32.to_le_bytes()[..], &(path.len() as u16).to_le_bytes()].concat();
+    let option = [head, utf16("without a boot loader"), path, utf16(told)].concat();
+    for (name, value) in [("Boot0042", &option[..]), ("BootNext", &[0x42, 0])] {
+        let file = Variables::default().path(Name(Global, name));
+        let write = format!("dd of={} bs=1M iflag=fullblock conv=notrunc", file.display());
+        let written = guest.ssh_within(&write, &[&[7, 0, 0, 0], value].concat(), limit);
+        let written = written.unwrap_or_else(|e| panic!("{e}"));
+        assert!(written.success(), "{name}: {}", written.stderr);
+    }
 }
 
 /// Xen measures no kernel image: P3 is bound to the firmware's keys and to CONFIG.
@@ -77,7 +119,7 @@ fn reaches_its_first_domain(options: Boot, apps_in: Option<Hypervisor>) {
     system::slot_is_verified_and_read_only(&mut guest, &mut checks, &image);
     system::state_is_on_p3_only(&mut guest, &mut checks);
     system::ssh_takes_keys_only(&mut guest, &mut checks);
-    toolstack_answers(&mut guest, &mut checks);
+    toolstack_answers(&mut guest, &mut checks, &image);
     if let Some(hypervisor) = apps_in {
         let mut apps = Apps { guest: &mut guest, checks: &mut checks, hypervisor, limit: start };
         apps.container_starts();
@@ -90,7 +132,7 @@ fn reaches_its_first_domain(options: Boot, apps_in: Option<Hypervisor>) {
     checks.finish();
 }
 
-fn toolstack_answers(guest: &mut Guest, checks: &mut Checks) {
+fn toolstack_answers(guest: &mut Guest, checks: &mut Checks, image: &Path) {
     if let Some(status) = checks.answer("svc status", guest.sh("svc status --json")) {
         checks.answer("every service is ready", all_ready(&status, &["time", "vmm-xen", "xen", "xenconsoled"]));
     }
@@ -101,8 +143,7 @@ fn toolstack_answers(guest: &mut Guest, checks: &mut Checks) {
         checks.that("it can run guests", !field("virt_caps").is_empty(), field("virt_caps"));
         let free: Option<u64> = field("free_memory").parse().ok();
         checks.that("memory is left for guests", free.is_some_and(|mib| mib > 1024), field("free_memory"));
-        let given = field("xen_commandline");
-        checks.that("its arguments are those of hv/xen.yml", given.contains("dom0_mem=1G,max:1G"), given);
+        checks.equal("its arguments", field("xen_commandline"), &hypervisor_arguments(image));
     }
     if let Some(list) = checks.answer("xl list", guest.sh("svc exec xen xl list")) {
         let domain = list.lines().nth(1).and_then(|l| l.split_whitespace().next());

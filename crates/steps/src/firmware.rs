@@ -15,7 +15,7 @@ use types::{Arch, Bytes};
 /// Raised when the same parts would give another UKI.
 pub(crate) const UKI_VERSION: u32 = 2;
 /// Raised when the same parts would give another Xen image.
-pub(crate) const XEN_VERSION: u32 = 3;
+pub(crate) const XEN_VERSION: u32 = 4;
 /// Raised when the same files would give another ESP.
 pub(crate) const ESP_VERSION: u32 = 2;
 /// Raised when the same packages would give another loader.
@@ -42,7 +42,7 @@ pub(crate) fn uki(ctx: &mut Ctx<'_>) -> Result<(), StepError> {
         cmdline: &cmdline,
         uname: &fs::read_to_string(ctx.input("release")?)?,
         microcode: microcode.as_deref(),
-        initrd: &initrd(ctx, &cmdline)?,
+        initrd: &initrd(ctx, &[(CMDLINE, &cmdline)])?,
         linux: &fs::read(ctx.input("vmlinuz")?)?,
         sbat: Some(&params.sbat),
     };
@@ -58,10 +58,16 @@ fn with_slot(ctx: &Ctx<'_>, mut cmdline: Vec<String>) -> Result<String, StepErro
     Ok(cmdline.join(" "))
 }
 
-/// The initramfs, behind an archive that holds the arguments: the first stage compares them with those that the kernel got.
-fn initrd(ctx: &Ctx<'_>, cmdline: &str) -> Result<Vec<u8>, StepError> {
+/// Where the first stage finds the arguments of the kernel, and of Xen.
+const CMDLINE: &str = "etc/cmdline";
+const XEN_CMDLINE: &str = "etc/xen-cmdline";
+
+/// The initramfs, behind an archive that holds arguments: the first stage compares them with those that kernel and Xen got.
+fn initrd(ctx: &Ctx<'_>, arguments: &[(&str, &str)]) -> Result<Vec<u8>, StepError> {
     let mut tree = Tree::default();
-    tree.insert(TreePath::new("etc/cmdline")?, Entry::file(0o444, format!("{cmdline}\n").into_bytes()))?;
+    for (path, line) in arguments {
+        tree.insert(TreePath::new(path)?, Entry::file(0o444, format!("{line}\n").into_bytes()))?;
+    }
     let mut archives = Vec::new();
     cpio::write(&tree, &mut archives)?;
     archives.extend(fs::read(ctx.input("initrd")?)?);
@@ -86,11 +92,12 @@ pub(crate) fn xen(ctx: &mut Ctx<'_>) -> Result<(), StepError> {
     let is_xen = |path: &TreePath| path.as_str().starts_with("boot/xen-") && path.name().ends_with(".efi");
     let hypervisor = deb_file(ctx, "boot/xen-*.efi", params.arch, is_xen)?.read()?;
     let cmdline = with_slot(ctx, params.cmdline)?;
+    let options = params.options.join(" ");
     let contents = xen::Contents {
         os_release: &params.os_release,
-        options: &params.options.join(" "),
+        options: &options,
         cmdline: &cmdline,
-        ramdisk: &initrd(ctx, &cmdline)?,
+        ramdisk: &initrd(ctx, &[(CMDLINE, &cmdline), (XEN_CMDLINE, &options)])?,
         kernel: &fs::read(ctx.input("vmlinuz")?)?,
         sbat: &params.sbat,
     };

@@ -17,6 +17,11 @@ pub(crate) enum Error {
         "kernel command line: it is not the one that is signed ({addons}), `{signed}`, but `{found}`: see what the firmware gives by SMBIOS (type 11) or boot options"
     )]
     Arguments { found: String, signed: String, addons: String },
+    /// Xen has other arguments than those that are signed.
+    #[error(
+        "hypervisor command line: it is not the one that is signed, `{signed}`, but `{found}`: see what the firmware's boot entries say behind `--`"
+    )]
+    Hypervisor { found: String, signed: String },
     /// The slot did not appear.
     #[error("no partition has the GUID {guid} after {seconds} s; seen: {seen}")]
     NoSlot { guid: String, seconds: u64, seen: String },

@@ -2,11 +2,12 @@
 //! on the signed command line.
 //!
 //! ```text
-//!  modules ─► watchdog ─► disk whose GPT has the slot (GUID = half the root hash) ─► arguments that are not the image's? addons
-//!     ─► dm-verity `evek-store` ─► /run/evek/store (EROFS) ─► its root image's layers at /run/evek/layers/<hex> (EROFS, from
-//!     the files) ─► overlay, read-only, at /sysroot ─► switch root ─► /usr/lib/systemd/systemd
+//!  modules ─► watchdog ─► is Xen there, with its arguments? ─► disk whose GPT has the slot (GUID = half the root hash)
+//!     ─► arguments that are not the image's? addons ─► dm-verity `evek-store` ─► /run/evek/store (EROFS)
+//!     ─► its root image's layers at /run/evek/layers/<hex> (EROFS, from the files) ─► overlay, read-only, at /sysroot
+//!     ─► switch root ─► /usr/lib/systemd/systemd
 //! ```
-//! The initramfs holds this program, kernel modules and the command line that the image was made with; the EFI stub adds the
+//! The initramfs holds this program, kernel modules and the command lines that the image was made with; the EFI stub adds the
 //! owner's policy for the TPM. Every line that is logged begins with `evek-init:`. When a
 //! step fails it says which, and what it had found, and restarts the machine after ten seconds, so that the boot loader
 //! can count the attempt; with `evek.debug` on the command line it stands still instead.
@@ -22,6 +23,7 @@ mod error;
 mod files;
 mod firmware;
 mod gpt;
+mod hypervisor;
 mod log;
 mod modules;
 mod switch;
@@ -76,6 +78,7 @@ fn boot(debug: &mut bool) -> Result<Infallible, Error> {
     let events = uevent::Events::listen()?;
     modules::load(Path::new("/etc/modules-initramfs"))?;
     watchdog::start();
+    hypervisor::check()?;
     let slot = disks::wait_for_slot(&events, &cmdline.slot_guid())?;
     log::info(&format!("slot {} is {}", slot.label, slot.device.display()));
     let arguments = match told {

@@ -6,7 +6,7 @@ use crate::{
     exit::Exit,
     failure::Failure,
 };
-use disk::extents;
+use disk::{Placed, extents, gpt};
 use sign::{Certificate, Keys, Role};
 use std::{
     fs::{self, File},
@@ -73,6 +73,7 @@ fn compare(report: &mut Report, image: &ImageJson, raw: &Path, db: Option<&Certi
             )),
         },
     );
+    note("partition table", entries(raw, &image.partitions));
     for partition in &image.partitions {
         note(&format!("partition {}", partition.label), content(raw, partition).map_err(|e| e.to_string()).flatten());
     }
@@ -80,6 +81,31 @@ fn compare(report: &mut Report, image: &ImageJson, raw: &Path, db: Option<&Certi
     let known = roots.contains(&image.root_hash);
     let result = if known { Ok(image.root_hash.to_string()) } else { Err("no program starts it".to_owned()) };
     report.findings.push(Finding { what: "image.json: root hash".to_owned(), result });
+}
+
+/// Whether the partition table has what is described, and nothing else.
+fn entries(raw: &Path, described: &[PartitionJson]) -> Result<String, String> {
+    let file = File::open(raw).map_err(|e| e.to_string())?;
+    let mut found = gpt::read(&file).map_err(|e| e.to_string())?.partitions;
+    for PartitionJson { number, label, guid, start, size, .. } in described {
+        let at = found.iter().position(|placed| placed.partition.number == *number);
+        let Placed { partition, start: first } =
+            found.remove(at.ok_or_else(|| format!("there is no partition {number}, expected {label}"))?);
+        for (what, found, expected) in [
+            ("label", partition.label, label.clone()),
+            ("GUID", partition.guid.to_string(), guid.clone()),
+            ("first byte", first.0.to_string(), start.0.to_string()),
+            ("size", partition.size.0.to_string(), size.0.to_string()),
+        ] {
+            if found != expected {
+                return Err(format!("partition {number}, {label}, has the {what} {found}, expected {expected}"));
+            }
+        }
+    }
+    match found.first() {
+        Some(more) => Err(format!("there is partition {}, {}, besides", more.partition.number, more.partition.label)),
+        None => Ok("labels, GUIDs and places as described".to_owned()),
+    }
 }
 
 /// Whether a partition has the bytes that are described, and nothing behind them.
