@@ -20,6 +20,7 @@
 
 pub mod apps;
 mod boot;
+pub mod boot_entry;
 pub mod browser;
 mod builder;
 mod checks;

@@ -4,14 +4,14 @@
 use boot_tests::{
     Boot, Booting, Checks, all_ready,
     apps::{self, Apps, Firmware, Hypervisor},
-    boot,
-    secure_boot::{arguments, hypervisor_arguments, secured},
+    boot, boot_entry, described,
+    secure_boot::{arguments, enrolled, hypervisor_arguments, secured},
     system,
 };
-use efivars::{Name, Variables, Vendor::Global};
-use std::{collections::BTreeMap, path::Path, time::Duration};
+use efivars::Attributes;
+use std::{collections::BTreeMap, fs, path::Path};
 use types::{Arch, Bytes, Flavour};
-use vm::{Guest, Until};
+use vm::{Guest, Until, Variables};
 
 #[test]
 fn a_xen_image_reaches_its_first_domain() {
@@ -40,21 +40,45 @@ fn a_xen_image_for_arm64_runs_apps_in_domains() {
     reaches_its_first_domain(Boot::of("xen-arm64", Flavour::Xen, Arch::Arm64), Some(Hypervisor::Pvh));
 }
 
-/// Who starts the image from the firmware, without systemd-boot, can have the hypervisor take arguments that nobody has signed.
+/// Who starts the image without systemd-boot can have the hypervisor take arguments that nobody has signed.
 #[test]
 #[ignore = "long: make test-all"]
 fn a_hypervisor_with_other_arguments_gets_no_system() {
-    let name = "xen-arguments";
+    let options = Boot { memory: Bytes::gib(3), ..Boot::of("xen-arguments", Flavour::Xen, Arch::Amd64) };
+    let folder = tempfile::tempdir().expect("a folder");
+    let store = folder.path().join("variables.fd");
+    let vm::Firmware::SecureBoot(Variables::Left(enrolled)) = enrolled(&options) else { panic!("not enrolled") };
+    fs::copy(&enrolled, &store).unwrap_or_else(|e| panic!("cannot copy {}: {e}", enrolled.display()));
+    boot_entry::add(&store, &boot_entry::starting(&program(&options.image), TOLD));
+    let booting = boot(Boot { firmware: vm::Firmware::SecureBoot(Variables::Left(store)), ..options });
+    let (limit, mut guest, mut checks) = (booting.limit(60), booting.guest, Checks::default());
+    guest.wait_for(Until::Serial(&refusal(&booting.image)), limit).unwrap_or_else(|e| panic!("{e}"));
+    guest.wait_for(Until::Serial("evek-init: restarting in "), limit).unwrap_or_else(|e| panic!("{e}"));
+    let lines = guest.serial_lines().join("\n");
+    checks.that("no slot is opened", !lines.contains("evek-init: slot "), lines);
+    guest.cut_power();
+    checks.finish();
+}
+
+/// The same by a boot entry that was made on the device itself; the next start is the image's own.
+#[test]
+#[ignore = "long: make test-all"]
+fn a_boot_entry_gives_a_hypervisor_other_arguments_once() {
+    let name = "xen-boot-entry";
     let options = Boot { memory: Bytes::gib(3), reboots: true, ..Boot::of(name, Flavour::Xen, Arch::Amd64) };
     let booting = boot(secured(options));
     let (limit, mut guest, mut checks) = (booting.limit(120), booting.guest, Checks::default());
     guest.wait_for(Until::Ssh, limit).unwrap_or_else(|e| panic!("{e}"));
-    starts_once_with(&mut guest, " -- loglvl=none", limit);
+    for (name, value) in boot_entry::starting(&program(&booting.image), TOLD) {
+        let file = efivars::Variables::default().path(name);
+        let write = format!("dd of={} bs=1M iflag=fullblock conv=notrunc", file.display());
+        let bytes = [&Attributes::KEPT.to_bytes()[..], &value].concat();
+        let written = guest.ssh_within(&write, &bytes, limit).unwrap_or_else(|e| panic!("{e}"));
+        assert!(written.success(), "{name}: {}", written.stderr);
+    }
     guest.restart("systemctl reboot", limit).unwrap_or_else(|e| panic!("{e}"));
-    let signed = hypervisor_arguments(&booting.image);
-    let line = format!("it is not the one that is signed, `{signed}`, but `loglvl=none {signed}`");
-    let line = format!("evek-init: hypervisor command line: {line}");
-    checks.answer("the first stage refuses", guest.wait_for(Until::Serial(&line), limit));
+    let refused = refusal(&booting.image);
+    checks.answer("the first stage refuses", guest.wait_for(Until::Serial(&refused), limit));
     guest.wait_for(Until::Restarts(2), limit).unwrap_or_else(|e| panic!("{e}"));
     guest.wait_for(Until::Ssh, limit).unwrap_or_else(|e| panic!("{e}"));
     checks.equal("the image's own start afterwards", guest.restarts(), 2);
@@ -62,24 +86,19 @@ fn a_hypervisor_with_other_arguments_gets_no_system() {
     checks.finish();
 }
 
-/// Lets the firmware start the image itself the next time, once, and tell it something.
-fn starts_once_with(guest: &mut Guest, told: &str, limit: Duration) {
-    let list = "mount --mkdir -o ro /dev/disk/evek/EFI /run/esp && ls /run/esp/EFI/Linux && umount /run/esp";
-    let image = guest.sh(list).unwrap_or_else(|e| panic!("{e}"));
-    let utf16 = |text: &str| text.encode_utf16().chain([0]).flat_map(u16::to_le_bytes).collect::<Vec<u8>>();
-    // EFI_LOAD_OPTION (UEFI 2.10 §3.1.3): active, a path of one file (§10.3.5.4) that is on any volume, its end
-    let file = utf16(&format!("\\EFI\\Linux\\{image}"));
-    let node = |kind: [u8; 2], data: &[u8]| [&kind[..], &(4 + data.len() as u16).to_le_bytes(), data].concat();
-    let path = [node([4, 4], &file), node([0x7f, 0xff], &[])].concat();
-    let head = [&1u32.to_le_bytes()[..], &(path.len() as u16).to_le_bytes()].concat();
-    let option = [head, utf16("without a boot loader"), path, utf16(told)].concat();
-    for (name, value) in [("Boot0042", &option[..]), ("BootNext", &[0x42, 0])] {
-        let file = Variables::default().path(Name(Global, name));
-        let write = format!("dd of={} bs=1M iflag=fullblock conv=notrunc", file.display());
-        let written = guest.ssh_within(&write, &[&[7, 0, 0, 0], value].concat(), limit);
-        let written = written.unwrap_or_else(|e| panic!("{e}"));
-        assert!(written.success(), "{name}: {}", written.stderr);
-    }
+/// What a boot entry says to Xen.
+const TOLD: &str = " -- loglvl=none";
+
+/// What the first stage says of it.
+fn refusal(image: &Path) -> String {
+    let signed = hypervisor_arguments(image);
+    let line = "evek-init: hypervisor command line: it is not the one that is signed";
+    format!("{line}, `{signed}`, but `{signed} loglvl=none`")
+}
+
+/// The image's program, as firmware writes its path.
+fn program(image: &Path) -> String {
+    format!(r"\EFI\Linux\evek-{}.efi", described(image).version)
 }
 
 /// Xen measures no kernel image: P3 is bound to the firmware's keys and to CONFIG.

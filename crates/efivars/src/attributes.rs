@@ -31,7 +31,9 @@ impl Attributes {
         !self.contains(Self::NON_VOLATILE)
     }
 
-    pub(crate) const fn to_bytes(self) -> [u8; 4] {
+    /// As firmware and kernel write them.
+    #[must_use]
+    pub const fn to_bytes(self) -> [u8; 4] {
         self.0.to_le_bytes()
     }
 }
