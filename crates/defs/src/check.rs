@@ -190,10 +190,17 @@ impl<'a> Check<'a> {
             let problem = Problem::UnknownName { what: "layout", name: image.layout.value.clone(), known };
             return self.errors.push(self.sources.error(&image.layout.at, problem));
         };
-        if image.shim && image.enroll_keys != EnrollKeys::Off {
-            let at = self.sources.find("enroll_keys", &image.layout.at);
-            let text = "firmware that takes over the owner's keys does not start shim any more: `enroll_keys: off`, or no shim";
-            self.rule(&at, text.to_owned());
+        if image.shim {
+            let at = |word| self.sources.find(word, &image.layout.at);
+            let (enroll, shim) = (at("enroll_keys"), at("shim"));
+            if image.enroll_keys != EnrollKeys::Off {
+                let text =
+                    "firmware that takes over the owner's keys no longer starts shim: `enroll_keys: off`, or no shim";
+                self.rule(&enroll, text.to_owned());
+            }
+            if self.defs.kernel.shim.is_empty() {
+                self.rule(&shim, "kernel/kernel.yml names no packages with shim, in `shim`".to_owned());
+            }
         }
         let mut labels = BTreeSet::new();
         for partition in &layout.partitions {
