@@ -122,24 +122,24 @@ fn other_modules_are_refused(guest: &mut Guest, checks: &mut Checks, limit: Dura
     let theirs = theirs.sign(&[wanted]).expect("a signature").remove(0);
     let theirs = module::attach(plain.to_vec(), certificate, &theirs).expect("a signed module");
     checks.answer("it can be loaded and unloaded", guest.sh(&format!("modprobe {MODULE} && modprobe -r {MODULE}")));
-    // EKEYREJECTED; EBADMSG where there is nothing to compare (kernel, `crypto/rsa-pkcs1pad.c`)
-    let (rejected, bad) = (Some("Key was rejected by service"), Some("Bad message"));
-    let cases: [(&str, Vec<u8>, Option<&str>); 5] = [
-        ("a copy of a module", signed.clone(), None),
-        ("a module without its signature", plain.to_vec(), rejected),
-        ("a module with one byte changed", changed(9), rejected),
-        ("a module with one byte of its signature changed", changed(plain.len() + 300), bad),
-        ("a module with somebody else's signature", theirs, rejected),
+    let cases: [(&str, Vec<u8>, bool); 5] = [
+        ("a copy of a module", signed.clone(), true),
+        ("a module without its signature", plain.to_vec(), false),
+        ("a module with one byte changed", changed(9), false),
+        ("a module with one byte of its signature changed", changed(plain.len() + 300), false),
+        ("a module with somebody else's signature", theirs, false),
     ];
-    for (what, bytes, refusal) in cases {
+    // EKEYREJECTED; EBADMSG where what is left of a signature has nothing to compare (kernel, `crypto/rsa-pkcs1pad.c`)
+    let refusals = ["Key was rejected by service", "Bad message"];
+    for (what, bytes, is_owners) in cases {
         let load = "cat >/run/module.ko && insmod /run/module.ko";
         let Some(loaded) = checks.answer(what, guest.ssh_within(load, &bytes, limit)) else { continue };
-        let Some(refusal) = refusal else {
+        if is_owners {
             checks.that(&format!("{what} is loaded"), loaded.success(), &loaded.stderr);
             checks.answer("it is unloaded", guest.sh(&format!("rmmod {MODULE}")));
             continue;
-        };
-        let refused = !loaded.success() && loaded.stderr.contains(refusal);
+        }
+        let refused = !loaded.success() && refusals.iter().any(|refusal| loaded.stderr.contains(refusal));
         checks.that(&format!("{what} is refused for its signature"), refused, format!("{loaded:?}"));
         let there = guest.ssh(&format!("test -d /sys/module/{MODULE}")).map_or(true, |there| there.success());
         checks.that(&format!("{what} is not loaded"), !there, "it is");
