@@ -110,17 +110,6 @@ fn every_damaged_part_is_found() {
         copy.turn(at);
     }
     checks.equal("put right, it is good again", copy.verify().code, 0);
-    let program = fs::read(image(Flavour::Kvm, Arch::Amd64).join(&copy.image.files["efi"])).expect("a program");
-    let unsigned = sign::efi::strip(&program).expect("the program without its signature");
-    for path in ["EFI/BOOT/shell.EFI", "efi/LINUX/addon.Efi"] {
-        copy.edit(|esp| esp.create(path, &unsigned).expect("room for a program"));
-        let ran = copy.verify();
-        checks.equal(&format!("{path}: exit code"), ran.code, 9);
-        let name = path.trim_start_matches("efi/LINUX/");
-        let said = format!("✗ {name}: the EFI program is not signed");
-        checks.that(&format!("{path}: its name"), ran.stdout.contains(&said), &ran.stdout);
-        copy.edit(|esp| esp.remove(path).expect("the program"));
-    }
     let described = |label: &str| copy.image.partitions.iter().find(|p| p.label == label).expect("the partition");
     for label in ["EFI System", "CONFIG"] {
         // a table without a fault, and not the one of the image
@@ -134,6 +123,17 @@ fn every_damaged_part_is_found() {
         gpt::set_guid(&disk, number, own).expect("its own GUID");
     }
     checks.equal("with its GUIDs it is good again", copy.verify().code, 0);
+    let program = fs::read(image(Flavour::Kvm, Arch::Amd64).join(&copy.image.files["efi"])).expect("a program");
+    let unsigned = sign::efi::strip(&program).expect("the program without its signature");
+    for path in ["EFI/BOOT/shell.EFI", "efi/LINUX/addon.Efi"] {
+        copy.edit(|esp| esp.create(path, &unsigned).expect("room for a program"));
+        let ran = copy.verify();
+        checks.equal(&format!("{path}: exit code"), ran.code, 9);
+        let name = path.trim_start_matches("efi/LINUX/");
+        let said = format!("✗ {name}: the EFI program is not signed");
+        checks.that(&format!("{path}: its name"), ran.stdout.contains(&said), &ran.stdout);
+        copy.edit(|esp| esp.remove(path).expect("the program"));
+    }
     let foreign = xtask(&["verify", "--unsigned", &copy.folder.path().display().to_string()]);
     checks.that(
         "signed programs are not unsigned",
