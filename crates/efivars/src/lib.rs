@@ -22,6 +22,10 @@ use std::{
 /// Where they are mounted.
 pub const FOLDER: &str = "/sys/firmware/efi/efivars";
 
+/// How often a variable is asked for once more: on a machine that is busy, firmware refuses a call now and then (seen: EINVAL for a
+/// variable that was there, from OVMF, whose variables are in system management mode).
+const ATTEMPTS: usize = 3;
+
 /// Why a variable cannot be read or changed.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot {action} {}: {source}", path.display())]
@@ -79,9 +83,13 @@ impl Variables {
     /// [`Error`], when firmware or kernel does not give what is there.
     pub fn read(&self, name: Name<'_>) -> Result<Option<Variable>, Error> {
         let path = self.path(name);
-        let bytes = match fs::read(&path) {
-            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
-            bytes => bytes.map_err(Error::new("read", &path))?,
+        let mut attempts = 1..=ATTEMPTS;
+        let bytes = loop {
+            match (fs::read(&path), attempts.next()) {
+                (Err(e), _) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
+                (Err(_), Some(_)) => {}
+                (bytes, _) => break bytes.map_err(Error::new("read", &path))?,
+            }
         };
         // shorter is a file whose variable nobody has written yet
         let parts = bytes.split_first_chunk();
