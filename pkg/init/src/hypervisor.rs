@@ -6,7 +6,8 @@
 //! ```
 //! The kernel hands the call on: /dev/xen/privcmd takes its arguments, /dev/xen/hypercall gives memory that stays where it is
 //! while Xen writes to it (Linux, `include/uapi/xen/privcmd.h`, `drivers/xen/privcmd-buf.c`). Xen cuts its line off behind 1023
-//! characters, and takes what is longer into account: every character counts, blanks at the end as well.
+//! characters, and takes what is longer into account: every character counts, blanks at the end as well. On arm64 it takes its
+//! name from the front of the line and leaves the blank behind it.
 
 use crate::{error::Error, files};
 use rustix::{
@@ -46,7 +47,9 @@ pub(crate) fn check() -> Result<(), Error> {
     if !path.exists() {
         return Ok(());
     }
-    compare(&told()?, &files::read_text(path)?)
+    let told = told()?;
+    let arguments = if cfg!(target_arch = "aarch64") { told.strip_prefix(' ').unwrap_or(&told) } else { &told };
+    compare(arguments, &files::read_text(path)?)
 }
 
 fn compare(found: &str, signed: &str) -> Result<(), Error> {
@@ -82,12 +85,15 @@ fn text(line: &[u8]) -> String {
 fn ask(privcmd: &File, memory: &File) -> io::Result<[u8; LEN]> {
     // SAFETY: a new mapping, at an address that the kernel chooses; nothing else knows of it.
     let page = unsafe { mmap(ptr::null_mut(), LEN, ProtFlags::READ | ProtFlags::WRITE, MapFlags::SHARED, memory, 0) }?;
+    // SAFETY: the mapping has `LEN` bytes. A page that nobody has written to is not yet writable on arm64 (its entry is clean),
+    // and Xen, which asks the processor, would answer EFAULT.
+    unsafe { page.cast::<[u8; LEN]>().write_volatile([0; LEN]) };
     let mut call = Hypercall { number: XEN_VERSION, arguments: [COMMANDLINE, page as u64, 0, 0, 0] };
     // SAFETY: the ioctl reads a `privcmd_hypercall`. Xen writes `LEN` bytes at its second argument, which the mapping has, and
     // is done with it when the call returns.
     let asked = unsafe { ioctl(privcmd, Updater::<HYPERCALL, Hypercall>::new(&mut call)) };
     // SAFETY: the mapping has `LEN` bytes, nobody writes to it any more, and bytes are aligned.
-    let line = unsafe { page.cast::<[u8; LEN]>().read() };
+    let line = unsafe { page.cast::<[u8; LEN]>().read_volatile() };
     // SAFETY: the mapping of above; nothing refers to it.
     unsafe { munmap(page, LEN) }?;
     asked?;
