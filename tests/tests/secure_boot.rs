@@ -97,7 +97,7 @@ fn nothing_outside_of_what_is_signed_changes_the_start() {
 }
 
 #[test]
-fn an_addon_counts_once_the_owner_has_the_firmware_know_who_has_signed_it() {
+fn an_addon_counts_while_the_owner_has_the_firmware_know_who_has_signed_it() {
     let options = Boot { reboots: true, ..Boot::of("secure-boot-addon", Flavour::Kvm, Arch::Amd64) };
     let (programs, keys) = (Programs::of(&options), keys());
     let (loader, uki) = (signed(&programs.loader, &keys), signed(&programs.uki, &keys));
@@ -116,16 +116,19 @@ fn an_addon_counts_once_the_owner_has_the_firmware_know_who_has_signed_it() {
     let said = guest.serial_lines_of(0).iter().any(|line| line.contains("debug addon"));
     checks.that("before: nothing is said of an addon", !said, "there is");
 
-    // what `debug allow` says is to be done
-    let write = steps::allowance(&keys).unwrap_or_else(|e| panic!("{e}"));
-    let db = Variables::default().path(Name::DB);
-    let db = db.display();
-    let command = format!(
-        "cat >/run/debug.auth && chattr -i {db} && \
-         {{ printf '\\147\\0\\0\\0'; cat /run/debug.auth; }} | dd of={db} bs=1M iflag=fullblock conv=notrunc"
-    );
-    let written = guest.ssh_within(&command, &write, limit).unwrap_or_else(|e| panic!("{e}"));
-    checks.that("the firmware takes the write", written.success(), &written.stderr);
+    // what `debug allow` and `debug forbid` say is to be done
+    let write = |guest: &mut Guest, checks: &mut Checks, name: Name<'_>, write: Result<Vec<u8>, steps::Error>| {
+        let write = write.unwrap_or_else(|e| panic!("{e}"));
+        let variable = Variables::default().path(name);
+        let variable = variable.display();
+        let command = format!(
+            "cat >/run/debug.auth; chattr -i {variable}; \
+             {{ printf '\\147\\0\\0\\0'; cat /run/debug.auth; }} | dd of={variable} bs=1M iflag=fullblock conv=notrunc"
+        );
+        let written = guest.ssh_within(&command, &write, limit).unwrap_or_else(|e| panic!("{e}"));
+        checks.that("the firmware takes the write", written.success(), &written.stderr);
+    };
+    write(&mut guest, &mut checks, Name::DB, steps::allowance(&keys));
     guest.restart("systemctl reboot", limit).unwrap_or_else(|e| panic!("{e}"));
     let line = "evek-init: debug addon debug.addon.efi, signed by CN=";
     checks.answer("the first stage says whose arguments it takes", guest.wait_for(Until::Serial(line), limit));
@@ -135,6 +138,11 @@ fn an_addon_counts_once_the_owner_has_the_firmware_know_who_has_signed_it() {
     checks.equal("its terminal", terminal.unwrap_or_else(|e| e.to_string()), "/dev/ttyS0".to_owned());
     let others = guest.sh("findmnt -rno OPTIONS /sys/firmware/efi/efivars").unwrap_or_else(|e| e.to_string());
     checks.that("the firmware's variables can be written", others.starts_with("rw"), others);
+
+    write(&mut guest, &mut checks, Name::DBX, steps::prohibition(&keys));
+    guest.restart("systemctl reboot", limit).unwrap_or_else(|e| panic!("{e}"));
+    guest.wait_for(Until::Ssh, limit).unwrap_or_else(|e| panic!("{e}"));
+    is_told(&mut guest, &mut checks, "forbidden", &usual, "inactive");
     guest.cut_power();
     checks.finish();
 }

@@ -26,6 +26,18 @@ pub const FOLDER: &str = "/sys/firmware/efi/efivars";
 /// variable that was there, from OVMF, whose variables are in system management mode).
 const ATTEMPTS: usize = 3;
 
+/// What a file has; `None` where it is not there.
+fn patiently(mut read: impl FnMut() -> io::Result<Vec<u8>>) -> io::Result<Option<Vec<u8>>> {
+    let mut more = 0..ATTEMPTS;
+    loop {
+        match read() {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(_) if more.next().is_some() => {}
+            bytes => return bytes.map(Some),
+        }
+    }
+}
+
 /// Why a variable cannot be read or changed.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot {action} {}: {source}", path.display())]
@@ -83,14 +95,8 @@ impl Variables {
     /// [`Error`], when firmware or kernel does not give what is there.
     pub fn read(&self, name: Name<'_>) -> Result<Option<Variable>, Error> {
         let path = self.path(name);
-        let mut attempts = 1..=ATTEMPTS;
-        let bytes = loop {
-            match (fs::read(&path), attempts.next()) {
-                (Err(e), _) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
-                (Err(_), Some(_)) => {}
-                (bytes, _) => break bytes.map_err(Error::new("read", &path))?,
-            }
-        };
+        let found = patiently(|| fs::read(&path)).map_err(Error::new("read", &path))?;
+        let Some(bytes) = found else { return Ok(None) };
         // shorter is a file whose variable nobody has written yet
         let parts = bytes.split_first_chunk();
         Ok(parts

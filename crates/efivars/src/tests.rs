@@ -50,6 +50,23 @@ fn what_is_not_there_has_no_value_and_what_cannot_be_read_is_an_error() {
 }
 
 #[test]
+fn what_firmware_refuses_now_and_then_is_asked_for_once_more() {
+    // what comes back, how often it has been asked by then
+    let asked = |kind: io::ErrorKind, refusals: usize| {
+        let mut calls = 0;
+        let found = patiently(|| {
+            calls += 1;
+            if calls > refusals { Ok(vec![7]) } else { Err(kind.into()) }
+        });
+        (found.map_err(|e| e.kind()), calls)
+    };
+    assert_eq!(asked(io::ErrorKind::InvalidInput, 0), (Ok(Some(vec![7])), 1));
+    assert_eq!(asked(io::ErrorKind::InvalidInput, ATTEMPTS), (Ok(Some(vec![7])), ATTEMPTS + 1));
+    assert_eq!(asked(io::ErrorKind::InvalidInput, ATTEMPTS + 1), (Err(io::ErrorKind::InvalidInput), ATTEMPTS + 1));
+    assert_eq!(asked(io::ErrorKind::NotFound, 9), (Ok(None), 1));
+}
+
+#[test]
 fn secure_boot_is_on_where_the_firmware_says_so() {
     let off = folder(&[]);
     assert_eq!((off.1.secure_boot().unwrap(), off.1.setup_mode().unwrap()), (false, true));

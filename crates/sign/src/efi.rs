@@ -138,13 +138,10 @@ pub fn digest(program: &[u8]) -> Result<Digest, Error> {
 /// [`Error::Program`] with the reason why not.
 pub fn verify(program: &[u8], certificate: &Certificate) -> Result<(), Error> {
     let (pe, _) = parse(program)?;
-    let signatures = AttributeCertificateIterator::new(&pe).map_err(|e| Error::program(e.to_string()))?;
     let digest = hash(&pe)?;
     let mut problem = "is not signed".to_owned();
-    for signature in signatures.into_iter().flatten() {
-        let signature = signature.map_err(|e| Error::program(e.to_string()))?;
-        let signature = signature.get_authenticode_signature().map_err(|e| Error::program(e.to_string()))?;
-        match check(&signature, &digest, certificate) {
+    for signature in signatures(&pe)? {
+        match check(&signature?, &digest, certificate) {
             Ok(()) => return Ok(()),
             Err(reason) => problem = reason,
         }
@@ -159,15 +156,14 @@ pub fn verify(program: &[u8], certificate: &Certificate) -> Result<(), Error> {
 /// [`Error::Program`] with the reason why it is nobody.
 pub fn signer(program: &[u8]) -> Result<Certificate, Error> {
     let (pe, _) = parse(program)?;
-    let signatures = AttributeCertificateIterator::new(&pe).map_err(|e| Error::program(e.to_string()))?;
-    for signature in signatures.into_iter().flatten() {
-        let signature = signature.map_err(|e| Error::program(e.to_string()))?;
-        let signature = signature.get_authenticode_signature().map_err(|e| Error::program(e.to_string()))?;
+    let digest = hash(&pe)?;
+    for signature in signatures(&pe)? {
+        let signature = signature?;
         for certificate in signature.certificates() {
             let certificate = certificate.to_der().map_err(Error::certificate)?;
             // what is no certificate of ours, such as one without an RSA key, has signed nothing that we can judge
             let Ok(certificate) = Certificate::from_der(&certificate) else { continue };
-            if check(&signature, &hash(&pe)?, &certificate).is_ok() {
+            if check(&signature, &digest, &certificate).is_ok() {
                 return Ok(certificate);
             }
         }
@@ -198,6 +194,16 @@ fn parse(program: &[u8]) -> Result<(PeFile64<'_>, usize), Error> {
     let PeOffsets { security_data_dir, .. } =
         pe.offsets().map_err(|_| Error::program("has headers that cannot be read"))?;
     Ok((pe, security_data_dir))
+}
+
+fn signatures<'a>(
+    pe: &'a PeFile64<'_>,
+) -> Result<impl Iterator<Item = Result<AuthenticodeSignature, Error>> + 'a, Error> {
+    let signatures = AttributeCertificateIterator::new(pe).map_err(|e| Error::program(e.to_string()))?;
+    Ok(signatures.into_iter().flatten().map(|signature| {
+        let signature = signature.map_err(|e| Error::program(e.to_string()))?;
+        signature.get_authenticode_signature().map_err(|e| Error::program(e.to_string()))
+    }))
 }
 
 fn table(pe: &PeFile64<'_>) -> Result<Option<std::ops::Range<usize>>, Error> {

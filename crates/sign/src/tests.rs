@@ -193,12 +193,14 @@ fn a_certificate_is_added_to_a_variable_by_a_write_that_says_so() {
     let write = pending.attach(kek, &signature).unwrap();
     assert_eq!(variable::written(&write).unwrap(), variable::list(debug, keys.owner()));
     // UEFI 2.10 §8.2.2: name without its end, vendor, attributes, time and value are signed
-    let mut signed: Vec<u8> = "db".encode_utf16().flat_map(u16::to_le_bytes).collect();
-    signed.extend(variable::vendor(Role::Db).unwrap());
-    signed.extend(0x67_u32.to_le_bytes());
-    signed.extend(&write[..16]);
-    signed.extend(variable::list(debug, keys.owner()));
-    assert_eq!(pending.digest(), Digest::of(&signed));
+    let signed = |name: &str| {
+        let name: Vec<u8> = name.encode_utf16().flat_map(u16::to_le_bytes).collect();
+        let vendor = variable::vendor(Role::Db).unwrap();
+        let list = variable::list(debug, keys.owner());
+        Digest::of(&[&name[..], &vendor, &0x67_u32.to_le_bytes(), &write[..16], &list].concat())
+    };
+    assert_eq!(pending.digest(), signed("db"));
+    assert_eq!(variable::Pending::prohibition(debug, keys.owner()).digest(), signed("dbx"));
     assert_ne!(pending.digest(), variable::Pending::new(Role::Db, debug, keys.owner()).unwrap().digest());
     assert!(variable::Pending::addition(Role::Debug, debug, keys.owner()).is_none());
     // what firmware then has, beside something of its maker's that cannot be read

@@ -119,25 +119,31 @@ impl Pending {
     /// the certificate is valid: firmware takes later writes only.
     #[must_use]
     pub fn new(role: Role, certificate: &Certificate, owner: Guid) -> Option<Self> {
-        Self::of(role, ATTRIBUTES, certificate, owner)
+        Some(Self::of(role.name(), vendor(role)?, ATTRIBUTES, certificate, owner))
     }
 
     /// Prepares a write that adds a certificate to those which the variable of a role has; none for a role without one.
     /// Firmware takes it whenever it comes: the time of such a write may be before that of the last (UEFI 2.10 §8.2.2).
     #[must_use]
     pub fn addition(role: Role, certificate: &Certificate, owner: Guid) -> Option<Self> {
-        Self::of(role, ATTRIBUTES | APPEND, certificate, owner)
+        Some(Self::of(role.name(), vendor(role)?, ATTRIBUTES | APPEND, certificate, owner))
     }
 
-    fn of(role: Role, attributes: u32, certificate: &Certificate, owner: Guid) -> Option<Self> {
-        let vendor = vendor(role)?;
+    /// Prepares a write that adds a certificate to `dbx`: firmware starts nothing that its key has signed, whatever `db` says. Who
+    /// may change `db` may change that, too.
+    #[must_use]
+    pub fn prohibition(certificate: &Certificate, owner: Guid) -> Self {
+        Self::of("dbx", DATABASE, ATTRIBUTES | APPEND, certificate, owner)
+    }
+
+    fn of(name: &str, vendor: Guid, attributes: u32, certificate: &Certificate, owner: Guid) -> Self {
         let (time, data) = (time(&certificate.x509().tbs_certificate.validity.not_before), list(certificate, owner));
-        let mut signed: Vec<u8> = role.name().encode_utf16().flat_map(u16::to_le_bytes).collect();
+        let mut signed: Vec<u8> = name.encode_utf16().flat_map(u16::to_le_bytes).collect();
         signed.extend(vendor);
         signed.extend(attributes.to_le_bytes());
         signed.extend(time);
         signed.extend(&data);
-        Some(Self { time, digest: Digest::of(&signed), data })
+        Self { time, digest: Digest::of(&signed), data }
     }
 
     /// What is to be signed, by the key of [`authority`].

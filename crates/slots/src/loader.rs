@@ -25,7 +25,7 @@ impl<B: Blocks> Device<B> {
     /// # Errors
     /// As [`Self::status`].
     pub fn has_shim(&self, arch: Arch) -> Result<bool, Error> {
-        Ok(self.read(&behind_shim_path(arch))?.is_some())
+        Ok(self.esp()?.has(&behind_shim_path(arch))?)
     }
 
     fn first_path(&self, arch: Arch) -> Result<String, Error> {

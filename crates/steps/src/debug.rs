@@ -3,7 +3,7 @@
 //!
 //! ```text
 //! addon<arch>.efi.stub │ .cmdline      signed by `debug`  ─► loader/addons/ on the ESP
-//! certificate of `debug`, to be added  signed by `KEK`    ─► the firmware's variable `db`
+//! certificate of `debug`, to be added  signed by `KEK`    ─► the firmware's variable `db`, or, to forbid it, `dbx`
 //! ```
 
 use crate::{Error, Project, Target, texts};
@@ -47,9 +47,21 @@ impl Project {
 /// # Errors
 /// [`Error::Sign`] when the signature is to be made elsewhere.
 pub fn allowance(keys: &Keys) -> Result<Vec<u8>, Error> {
-    let (role, debug) = (variable::authority(Role::Db), keys.certificate(Role::Debug));
-    let pending = variable::Pending::addition(Role::Db, debug, keys.owner()).expect("db is a variable");
-    let what = "addition of the debug key's certificate to the firmware's variable db";
+    let pending = variable::Pending::addition(Role::Db, keys.certificate(Role::Debug), keys.owner());
+    addition(keys, &pending.expect("db is a variable"), "db")
+}
+
+/// The write by which a firmware with these keys takes nothing of the debug key's any more, as `.auth` files have it.
+///
+/// # Errors
+/// [`Error::Sign`] when the signature is to be made elsewhere.
+pub fn prohibition(keys: &Keys) -> Result<Vec<u8>, Error> {
+    addition(keys, &variable::Pending::prohibition(keys.certificate(Role::Debug), keys.owner()), "dbx")
+}
+
+fn addition(keys: &Keys, pending: &variable::Pending, name: &str) -> Result<Vec<u8>, Error> {
+    let what = format!("addition of the debug key's certificate to the firmware's variable {name}");
+    let role = variable::authority(Role::Db);
     let signature = keys.sign(&[Wanted::new(what, role, keys.certificate(role), pending.digest())])?;
     Ok(pending.attach(keys.certificate(role), &signature[0])?)
 }
@@ -102,6 +114,9 @@ mod tests {
         let told = [&new, variable::written(&write).unwrap()].concat();
         let told = Trust::read(&told, &[]).unwrap();
         assert_eq!(told.signer(&program).unwrap(), keys.certificate(Role::Debug));
+        let (allowed, write) = (allowance(&keys).unwrap(), prohibition(&keys).unwrap());
+        let forbidden = Trust::read(variable::written(&allowed).unwrap(), variable::written(&write).unwrap()).unwrap();
+        assert!(forbidden.signer(&program).unwrap_err().to_string().contains("dbx forbids"));
 
         let refused = |target, arguments| project.addon(target, &stub, arguments, &keys).unwrap_err();
         assert!(matches!(refused(target, "a\nb"), Error::Program(_)));

@@ -44,7 +44,7 @@ mod upstream;
 mod vendor;
 mod wanted;
 
-pub use debug::allowance;
+pub use debug::{allowance, prohibition};
 pub use disk::esp_volume;
 pub use export::export_oci;
 pub use image_json::{BlobJson, ImageJson, PartitionJson, SigningJson};

@@ -21,6 +21,7 @@ pub(crate) fn run(common: &Common, verb: &cli::Debug) -> Result<(), Failure> {
             write_addon(&session, target, add.as_deref(), to)
         }
         cli::Debug::Allow { to } => write_allowance(&session, to),
+        cli::Debug::Forbid { to } => write_prohibition(&session, to),
     }
 }
 
@@ -65,22 +66,42 @@ fn write_allowance(session: &Session, to: &Path) -> Result<(), Failure> {
         println!("{}", to.display());
         return Ok(());
     }
-    let write_of_db = signed(steps::allowance(&keys))?;
-    write(to, &write_of_db)?;
-    // The file does not have the attributes, which efivarfs wants in front, in one write with the rest (kernel,
-    // `Documentation/filesystems/efivarfs.rst`): 0x67, which is 147 in octal, for all shells.
-    let db = Variables::default().path(Name::DB);
+    write(to, &signed(steps::allowance(&keys))?)?;
     session.events.say(&format!(
-        "on the device, as root, once:\n\
-         chattr -i {db}\n\
-         {{ printf '\\147\\0\\0\\0'; cat {name}; }} | dd of={db} bs=1M iflag=fullblock conv=notrunc\n\
+        "{}\n\
          from then on it starts whatever the debug key has signed, and its TPM does not give the key of P3: have the recovery\n\
          key ready, docs/vault.md",
-        db = db.display(),
-        name = to.file_name().unwrap_or_default().to_string_lossy()
+        to_be_done(Name::DB, to)
     ));
     println!("{}", to.display());
     Ok(())
+}
+
+/// Writes the signed write of `dbx`; prints where.
+fn write_prohibition(session: &Session, to: &Path) -> Result<(), Failure> {
+    write(to, &signed(steps::prohibition(&keys::open(session)?))?)?;
+    session.events.say(&format!(
+        "{}\n\
+         from then on it starts nothing that this debug key has signed, whatever `debug allow` writes; its TPM does not give\n\
+         the key of P3 before `vault seal`: have the recovery key ready, docs/vault.md",
+        to_be_done(Name::DBX, to)
+    ));
+    println!("{}", to.display());
+    Ok(())
+}
+
+/// How a device takes a write of a variable.
+fn to_be_done(name: Name<'_>, file: &Path) -> String {
+    // The file does not have the attributes, which efivarfs wants in front, in one write with the rest (kernel,
+    // `Documentation/filesystems/efivarfs.rst`): 0x67, which is 147 in octal, for all shells.
+    let variable = Variables::default().path(name);
+    format!(
+        "on the device, as root, once:\n\
+         chattr -i {variable}   # where it is there\n\
+         {{ printf '\\147\\0\\0\\0'; cat {file}; }} | dd of={variable} bs=1M iflag=fullblock conv=notrunc",
+        variable = variable.display(),
+        file = file.file_name().unwrap_or_default().to_string_lossy()
+    )
 }
 
 /// What has been signed; else the request goes where others look for it.

@@ -51,6 +51,14 @@ impl<B: Blocks> Edit<B> {
         Ok(folder.entries.into_iter().map(item).collect())
     }
 
+    /// Whether there is such a file or folder.
+    ///
+    /// # Errors
+    /// [`Error::BadVolume`], [`Error::Io`].
+    pub fn has(&self, path: &str) -> Result<bool, Error> {
+        Ok(self.find(&self.table()?, path)?.entry.is_some())
+    }
+
     /// The bytes of a file; `None` where there is none.
     ///
     /// # Errors

@@ -1,0 +1,17 @@
+//! Whole images: built, judged, damaged, booted in QEMU. One file a behaviour.
+
+mod bad_input;
+mod kernel;
+mod keys;
+mod kubevirt;
+mod kvm;
+mod power_cut;
+mod registry;
+mod reproducible;
+mod secure_boot;
+mod shim;
+mod size;
+mod update;
+mod vault;
+mod verify;
+mod xen;
