@@ -1,12 +1,7 @@
 //! Booting an image for a test.
 
 use crate::builder::{checkout, image, raw, variable};
-use std::{
-    env,
-    path::PathBuf,
-    sync::{Mutex, PoisonError},
-    time::Duration,
-};
+use std::{env, path::PathBuf, time::Duration};
 use types::{Arch, Bytes, Flavour};
 use vm::{Accel, Change, Firmware, Guest, Machine, Network, QEMU_VARIABLE, State, Tools, probe};
 
@@ -107,12 +102,8 @@ pub fn boot(options: Boot) -> Booting {
         if host { PathBuf::new() } else { variable(&format!("EVEK_TOOLBOX_QEMU_{}", options.arch).to_uppercase()) };
     let tools = Tools::choose(&toolbox).entered_by(&variable("EVEK_XTASK"));
     let folder = checkout().join("target/boot");
-    // one test asks, the others read its answer
-    static PROBE: Mutex<()> = Mutex::new(());
-    let probing = PROBE.lock().unwrap_or_else(PoisonError::into_inner);
     let verdict = probe(&tools, options.arch, &folder.join(format!("acceleration-{}.json", options.arch)))
         .unwrap_or_else(|e| panic!("{e}"));
-    drop(probing);
     let machine = Machine {
         arch: options.arch,
         firmware: options.firmware,

@@ -10,7 +10,6 @@ use sign::{Keys, Purpose, Role, Wanted, efi};
 use std::{
     fs,
     path::{Path, PathBuf},
-    sync::{Mutex, PoisonError},
 };
 use tree::{Content, Entry, TreePath};
 use types::{Arch, Bytes};
@@ -92,8 +91,6 @@ fn section(image: &Path, name: &str) -> Option<String> {
 pub fn enrolled(options: &Boot) -> Firmware {
     let name = format!("keys-{}-{}.fd", options.arch, keys().certificate(Role::Pk).fingerprint().short());
     let path = checkout().join("target/boot").join(name);
-    static ENROLLING: Mutex<()> = Mutex::new(());
-    let _enrolling = ENROLLING.lock().unwrap_or_else(PoisonError::into_inner);
     if !path.is_file() {
         let new = Boot { with_ssh: false, ..Boot::of("enrolling", options.flavour, options.arch) };
         let booting = boot(Boot { firmware: Firmware::SecureBoot(Variables::None), ..new });
