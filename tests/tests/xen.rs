@@ -42,6 +42,7 @@ fn a_xen_image_for_arm64_runs_apps_in_domains() {
 
 /// Who starts the image without systemd-boot can have the hypervisor take arguments that nobody has signed.
 #[test]
+#[ignore = "long: make test-all"]
 fn a_hypervisor_with_other_arguments_gets_no_system() {
     let options = Boot { memory: Bytes::gib(3), ..Boot::of("xen-arguments", Flavour::Xen, Arch::Amd64) };
     let folder = tempfile::tempdir().expect("a folder");
