@@ -1,4 +1,4 @@
-//! Whole images: built, judged, damaged, booted in QEMU. One file a behaviour.
+//! Whole images: built, judged, damaged, booted in QEMU. One file a behaviour; one that is not named here does not run.
 
 mod bad_input;
 mod kernel;

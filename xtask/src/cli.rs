@@ -324,15 +324,15 @@ pub(crate) enum Debug {
         #[arg(long)]
         to: PathBuf,
     },
-    /// Write what has a device's firmware take nothing of the debug key's any more: its variable dbx gets the certificate
-    Forbid {
-        /// The file
-        #[arg(long)]
-        to: PathBuf,
-    },
     /// Write what has a device's firmware take such addons: its variable db gets the debug key's certificate
     Allow {
         /// The file; one that ends in `.cer` is the certificate itself, for shim's MokManager
+        #[arg(long)]
+        to: PathBuf,
+    },
+    /// Write what has a device's firmware take nothing of the debug key's any more: its variable dbx gets the certificate
+    Forbid {
+        /// The file
         #[arg(long)]
         to: PathBuf,
     },

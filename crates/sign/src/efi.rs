@@ -196,6 +196,7 @@ fn parse(program: &[u8]) -> Result<(PeFile64<'_>, usize), Error> {
     Ok((pe, security_data_dir))
 }
 
+/// A program's signatures, each read when its turn comes: what is behind one that counts may be of a kind that is not known.
 fn signatures<'a>(
     pe: &'a PeFile64<'_>,
 ) -> Result<impl Iterator<Item = Result<AuthenticodeSignature, Error>> + 'a, Error> {
