@@ -114,13 +114,14 @@ pub(crate) fn command_line(machine: &Machine, accel: Accel, files: &Files, conso
 
 impl Machine {
     /// QEMU's command line without all in which a machine may differ from a saved one that it goes on from: files, ports of
-    /// the host, and what happens at a reset.
+    /// the host, further drives that no device has yet, and what happens at a reset.
     #[must_use]
     pub fn kind(&self, accel: Accel) -> String {
         let mut machine = Self { state: State::Fresh, reboots: false, records: false, ..self.clone() };
         if let Network::User { forwards } = &mut machine.network {
             forwards.clear();
         }
+        machine.extra = without_drives(&machine.extra);
         let files = Files {
             firmware: machine.firmware.code(machine.arch).into(),
             variables: "variables".into(),
@@ -133,6 +134,13 @@ impl Machine {
         };
         shell_line(&program(machine.arch), &command_line(&machine, accel, &files, Console::Driver))
     }
+}
+
+/// Arguments without drives that devices may be plugged in for.
+fn without_drives(args: &[String]) -> Vec<String> {
+    let is_drive = |n: usize| args[n] == "-drive" && args.get(n + 1).is_some_and(|value| value.starts_with("if=none,"));
+    let kept = |n: &usize| !is_drive(*n) && (*n == 0 || !is_drive(*n - 1));
+    (0..args.len()).filter(kept).map(|n| args[n].clone()).collect()
 }
 
 /// The block device `disk`.
@@ -248,6 +256,8 @@ mod tests {
         let same =
             Machine { network: user(2), reboots: true, records: true, state: saved, dir: "b".into(), ..m.clone() };
         assert_eq!(same.kind(Accel::Tcg), kind);
+        let stick = ["-drive", "if=none,id=stick", "-snapshot"].map(str::to_owned).to_vec();
+        assert_eq!(Machine { extra: stick, ..m.clone() }.kind(Accel::Tcg), kind);
         assert!(line(&same, Accel::Tcg, Console::Driver).contains(" -incoming defer "));
         assert_ne!(m.kind(Accel::Kvm), kind);
         for other in [
