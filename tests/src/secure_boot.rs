@@ -2,7 +2,7 @@
 
 use crate::{
     Boot, boot,
-    builder::{checkout, described, variable},
+    builder::{cache, described, scratch, variable},
 };
 use ::boot::loader;
 use cas::Cas;
@@ -90,7 +90,7 @@ fn section(image: &Path, name: &str) -> Option<String> {
 #[must_use]
 pub fn enrolled(options: &Boot) -> Firmware {
     let name = format!("keys-{}-{}.fd", options.arch, keys().certificate(Role::Pk).fingerprint().short());
-    let path = checkout().join("target/boot").join(name);
+    let path = scratch().join(name);
     if !path.is_file() {
         let new = Boot { with_ssh: false, ..Boot::of("enrolling", options.flavour, options.arch) };
         let booting = boot(Boot { firmware: Firmware::SecureBoot(Variables::None), ..new });
@@ -173,7 +173,7 @@ impl Programs {
 
 /// What a step of an image has made, from the cache.
 fn blob(options: &Boot, name: &str) -> Vec<u8> {
-    let cas = Cas::open(&variable("EVEK_CACHE")).unwrap_or_else(|e| panic!("{e}"));
+    let cas = Cas::open(&cache()).unwrap_or_else(|e| panic!("{e}"));
     let blobs = described(&options.image).blobs;
     let found = blobs.iter().find(|(id, _)| id.ends_with(&format!(":{name}")));
     let digest = found.unwrap_or_else(|| panic!("image.json names no {name}")).1.digest;

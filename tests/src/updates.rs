@@ -1,7 +1,7 @@
 //! Updates of an image that is there: the same with other words in its kernel image and its store, signed as an owner signs.
 
 use crate::{
-    builder::{described, variable},
+    builder::{cache, described},
     secure_boot::{keys, signed},
 };
 use cas::Cas;
@@ -74,7 +74,7 @@ impl<'a> Variant<'a> {
     /// # Panics
     /// When the image lacks something, or something cannot be written.
     pub fn publish(&self, image: &Path, keys: &Keys, folder: &Path) {
-        let cas = Cas::open(&variable("EVEK_CACHE")).unwrap_or_else(|e| panic!("{e}"));
+        let cas = Cas::open(&cache()).unwrap_or_else(|e| panic!("{e}"));
         let about = described(image);
         let store = self.changed(store(image));
         let root = root(&store, &cas);
@@ -147,7 +147,7 @@ impl<'a> Variant<'a> {
 /// When the cache does not have it any more.
 #[must_use]
 pub fn store(image: &Path) -> StoreParts {
-    let cas = Cas::open(&variable("EVEK_CACHE")).unwrap_or_else(|e| panic!("{e}"));
+    let cas = Cas::open(&cache()).unwrap_or_else(|e| panic!("{e}"));
     serde_json::from_slice(&blob(image, &cas, "store")).unwrap_or_else(|e| panic!("{e}"))
 }
 

@@ -1,25 +1,21 @@
 //! P3 opens by itself on the owner's device, with the owner's images and CONFIG, and otherwise by the recovery key only.
 
-use boot_tests::{Boot, Checks, boot, checkout, secure_boot::secured, system};
+use boot_tests::{Boot, Checks, boot, device, restored, scratch, system};
 use disk::fat;
 use std::{fs, path::Path, time::Duration};
 use tree::{Entry, Tree, TreePath};
-use types::{Arch, Bytes, Flavour};
+use types::{Arch, Bytes};
 use vm::{Guest, State, Until};
 
 const ARCH: Arch = Arch::Amd64;
 
-fn device(name: &'static str) -> Boot {
-    secured(Boot { tpm: true, reboots: true, ..Boot::of(name, Flavour::Kvm, ARCH) })
-}
-
 /// With a port for a stick of one file, which is not plugged in.
 fn with_stick(device: Boot) -> Boot {
-    let extra = ["-drive", "if=none,id=stick,format=raw,file=/vm/machine/stick.img", "-device", "qemu-xhci"];
-    let folder = checkout().join("target/boot").join(device.name);
+    let drive = ["-drive", "if=none,id=stick,format=raw,file=/vm/machine/stick.img"].map(str::to_owned);
+    let folder = scratch().join(device.name);
     fs::create_dir_all(&folder).expect("the machine's folder");
     write_stick(&folder.join("stick.img"), "");
-    Boot { extra: extra.map(str::to_owned).to_vec(), ..device }
+    Boot { extra: [device.extra, drive.to_vec()].concat(), ..device }
 }
 
 fn write_stick(to: &Path, key: &str) {
@@ -49,7 +45,7 @@ fn change_config(guest: &mut Guest, content: &str) {
 
 /// A device with a mark on P3, and its recovery key.
 fn provisioned(device: Boot, checks: &mut Checks) -> (Guest, Duration, String) {
-    let booting = boot(device);
+    let booting = restored(device);
     let limit = booting.limit(60);
     let mut guest = booting.guest;
     up(&mut guest, checks, limit);
@@ -66,7 +62,7 @@ fn restarts(guest: &mut Guest, limit: Duration) {
 #[test]
 fn p3_stays_closed_when_someone_has_changed_config_until_the_recovery_key_comes() {
     let mut checks = Checks::default();
-    let (mut guest, limit, key) = provisioned(with_stick(device("vault")), &mut checks);
+    let (mut guest, limit, key) = provisioned(with_stick(device("vault", ARCH)), &mut checks);
     let again = guest.ssh("systemd-cryptsetup attach again /dev/disk/evek/P3 - tpm2-device=auto,headless=1");
     if let Some(again) = checks.answer("asking the TPM once more", again) {
         checks.that("the TPM gives the key to nobody any more", !again.success(), "it gave it");
@@ -92,7 +88,7 @@ fn p3_stays_closed_when_someone_has_changed_config_until_the_recovery_key_comes(
 #[ignore = "long: make test-all"]
 fn the_owner_may_change_config_and_take_the_disk_to_another_machine() {
     let (name, mut checks) = ("vault-moved", Checks::default());
-    let (mut guest, limit, key) = provisioned(Boot { keeps: true, ..device(name) }, &mut checks);
+    let (mut guest, limit, key) = provisioned(Boot { keeps: true, ..device(name, ARCH) }, &mut checks);
     change_config(&mut guest, "of the owner");
     guest.sh("vault seal").unwrap_or_else(|e| panic!("{e}"));
     restarts(&mut guest, limit);
@@ -100,7 +96,7 @@ fn the_owner_may_change_config_and_take_the_disk_to_another_machine() {
     system::state_is_sealed(&mut guest, &mut checks, true);
     checks.answer("the power button switches it off", guest.stop(limit));
 
-    let mut guest = boot(Boot { tpm: false, state: State::Kept, ..device(name) }).guest;
+    let mut guest = boot(Boot { tpm: false, state: State::Kept, ..device(name, ARCH) }).guest;
     for text in ["no TPM", "Recovery key of P3"] {
         guest.wait_for(Until::Serial(text), limit).unwrap_or_else(|e| panic!("{e}"));
     }
