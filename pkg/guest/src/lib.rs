@@ -1,9 +1,9 @@
 //! What `vmm` tells the first program of a container's virtual machine, and what it hears back.
 //!
 //! ```text
-//! vmm ──► spec disk ──► shim        1 MiB, raw
+//! vmm ──► spec disk ──► guest-init  1 MiB, raw
 //!           0          magic, JSON of a Spec, zeros
-//!           512 KiB    JSON of a Report, zeros        ◄── shim
+//!           512 KiB    JSON of a Report, zeros        ◄── guest-init
 //! ```
 //! A disk, because every hypervisor has disks and nothing else is the same under all of them. Disks are known by what is on
 //! them, never by name or order: the spec by its magic, layers by the UUID of their EROFS, volumes by that of their ext4.

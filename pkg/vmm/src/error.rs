@@ -30,7 +30,7 @@ pub(crate) enum Error {
     /// Something that a declaration asks for and this hypervisor has not.
     #[error("{hypervisor} has no {what}")]
     Unfit { hypervisor: &'static str, what: &'static str },
-    /// What the shim is told is too long.
+    /// The spec is too long.
     #[error("container: {0}")]
     Guest(#[from] guest::Error),
     /// A hypervisor's program did not start.

@@ -7,7 +7,7 @@
 //!                                       └──────► /run/vmm/vmm.sock              /run/vmm/<app>/console
 //! ```
 //! A container runs from the layers of the store where they lie: each is a read-only disk of its machine, whose first program
-//! is `pkg/shim`.
+//! is `pkg/guest-init`.
 //!
 //! Deliberately absent: fetching of images and disks, which are there or not; and a life of guests beyond this service's own:
 //! when it ends, it switches them off.

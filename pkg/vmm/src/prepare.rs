@@ -113,7 +113,7 @@ fn container(
     Ok((Boot::Linux { kernel, initrd: Some(initrd), cmdline }, disks, None))
 }
 
-/// Where a container's spec disk is, and with it the shim's report.
+/// Where a container's spec disk is, and with it the report of guest-init.
 pub(crate) fn spec_disk(places: &Places, app: &str) -> PathBuf {
     places.run.join(app).join("spec")
 }

@@ -103,7 +103,7 @@ impl Stage for Declaration {
 }
 
 impl Declaration {
-    /// What the shim has left on the spec disk.
+    /// The report that guest-init has left on the spec disk.
     fn reported(&self) -> Option<Report> {
         let mut bytes = Vec::new();
         let mut file = fs::File::open(prepare::spec_disk(&self.places, &self.app.name)).ok()?;

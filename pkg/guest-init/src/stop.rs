@@ -48,14 +48,14 @@ pub(crate) fn tell() {
 pub(crate) fn watch(process: u32) -> Watch {
     let (tell, wishes) = channel();
     if let Err(e) = fs::write(POWEROFF_COMMAND, "/init poweroff") {
-        eprintln!("shim: {POWEROFF_COMMAND}: {e}");
+        eprintln!("guest-init: {POWEROFF_COMMAND}: {e}");
     }
     match Signals::new([SIGTERM, SIGINT]) {
         Ok(mut signals) => {
             let tell = tell.clone();
             thread::spawn(move || signals.forever().try_for_each(|_| tell.send(Wish::Stop)));
         }
-        Err(e) => eprintln!("shim: no signals: {e}"),
+        Err(e) => eprintln!("guest-init: no signals: {e}"),
     }
     for button in power_buttons() {
         let tell = tell.clone();
@@ -71,7 +71,7 @@ pub(crate) fn watch(process: u32) -> Watch {
                 return;
             }
         }
-        eprintln!("shim: the process has not ended {} s after SIGTERM: killing it", KILL_AFTER.as_secs());
+        eprintln!("guest-init: the process has not ended {} s after SIGTERM: killing it", KILL_AFTER.as_secs());
         let _ = kill_process(pid, Signal::KILL);
     });
     Watch(tell)

@@ -44,7 +44,7 @@ fn main() {
 
 fn first_program() {
     if let Err(error) = boot() {
-        eprintln!("shim: {error}");
+        eprintln!("guest-init: {error}");
     }
     rustix::fs::sync();
     // nothing is left to do where even this fails: returning makes the kernel panic, which ends the machine by `panic=`
@@ -59,7 +59,7 @@ fn boot() -> Result<(), Error> {
     let report = match run(&disks) {
         Ok(code) => Report::Ended(code),
         Err(error) => {
-            eprintln!("shim: {error}");
+            eprintln!("guest-init: {error}");
             Report::Failed(error.to_string())
         }
     };

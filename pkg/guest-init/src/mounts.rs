@@ -102,7 +102,7 @@ pub(crate) fn flush() {
     });
     for target in volumes.collect::<Vec<_>>().into_iter().rev() {
         if let Err(e) = unmount(&target, UnmountFlags::empty()) {
-            eprintln!("shim: cannot unmount {target}: {e}");
+            eprintln!("guest-init: cannot unmount {target}: {e}");
         }
     }
     rustix::fs::sync();
