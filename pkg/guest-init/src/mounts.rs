@@ -1,15 +1,20 @@
-//! The container's root: its layers, memory above them, its volumes, and the kernel's own file systems.
+//! The container's root: its layers, memory above them, and the kernel's own file systems.
 
 use crate::{disks::Disks, error::Error};
 use guest::Uuid;
-use rustix::mount::{MountFlags, UnmountFlags, mount, mount_bind, unmount};
+use rustix::{
+    fs::{CWD, Mode, OFlags, ResolveFlags, mkdirat, openat, openat2},
+    io::Errno,
+    mount::{MountFlags, UnmountFlags, mount, mount_bind, unmount},
+};
 use std::{
-    ffi::CString,
+    ffi::{CStr, CString},
     fs,
+    os::fd::{AsRawFd as _, OwnedFd},
     path::{Path, PathBuf},
 };
 
-/// Where the container's root is.
+/// The container's root.
 pub(crate) const ROOT: &str = "/run/container";
 const LAYERS: &str = "/run/layers";
 const UPPER: &str = "/run/upper";
@@ -18,24 +23,27 @@ fn folder(path: &Path) -> Result<(), Error> {
     fs::create_dir_all(path).map_err(Error::io("create", path))
 }
 
-fn kernel(kind: &str, target: &Path, flags: MountFlags, options: &std::ffi::CStr) -> Result<(), Error> {
+fn kernel(kind: &str, target: &Path, flags: MountFlags, options: &CStr) -> Result<(), Error> {
     folder(target)?;
     mount(kind, target, kind, flags, options).map_err(|e| Error::mount(kind, target.display(), e))
 }
 
-/// What this program itself needs.
+/// Mounts the file systems that this program needs.
 pub(crate) fn first() -> Result<(), Error> {
     let plain = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
     kernel("devtmpfs", Path::new("/dev"), MountFlags::NOSUID, c"mode=0755")?;
     kernel("proc", Path::new("/proc"), plain, c"")?;
     kernel("sysfs", Path::new("/sys"), plain, c"")?;
-    // overlayfs' upper layer lies here: devices and set-user-id bits are the container's own affair
+    // overlayfs' upper layer lies here, and the container may have devices and set-user-id bits in its root
     kernel("tmpfs", Path::new("/run"), MountFlags::empty(), c"mode=0755")
 }
 
-/// Mounts everything that the container sees.
-pub(crate) fn root(disks: &Disks) -> Result<(), Error> {
-    let device = |uuid: &Uuid| disks.devices.get(uuid).cloned().unwrap_or_default();
+/// The container's root, in which paths are the container's: no link in an image or a volume leaves it.
+pub(crate) struct Root(OwnedFd);
+
+/// Mounts the layers, and memory above them.
+pub(crate) fn overlay(disks: &Disks) -> Result<Root, Error> {
+    let device = |uuid: &Uuid| disks.device(*uuid);
     let mut layers = Vec::new();
     for (n, uuid) in disks.spec.layers.iter().enumerate() {
         let target = PathBuf::from(format!("{LAYERS}/{n}"));
@@ -52,36 +60,66 @@ pub(crate) fn root(disks: &Disks) -> Result<(), Error> {
     let options = CString::new(options).map_err(|e| Error::mount("overlay", ROOT, e))?;
     mount("overlay", ROOT, "overlay", MountFlags::empty(), options.as_c_str())
         .map_err(|e| Error::mount("overlay", ROOT, e))?;
-    for volume in &disks.spec.volumes {
-        let target = below_root(&volume.target);
-        folder(&target)?;
-        let device = device(&volume.uuid);
-        mount(&device, &target, "ext4", MountFlags::NODEV, None)
-            .map_err(|e| Error::mount(device.display(), target.display(), e))?;
+    Root::open(Path::new(ROOT))
+}
+
+impl Root {
+    pub(crate) fn open(path: &Path) -> Result<Self, Error> {
+        let root = openat(CWD, path, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty());
+        root.map(Self).map_err(|e| Error::io("open", path)(e.into()))
     }
-    kernel_file_systems()
+
+    /// Opens a path of the container.
+    pub(crate) fn find(&self, path: &Path, flags: OFlags) -> Result<OwnedFd, Errno> {
+        let path = if path.as_os_str().is_empty() { Path::new(".") } else { path };
+        let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
+        openat2(&self.0, path, flags | OFlags::CLOEXEC, Mode::empty(), resolve)
+    }
+
+    /// Opens a folder of the container, and makes it where it is missing.
+    pub(crate) fn folder(&self, path: &Path) -> Result<OwnedFd, Error> {
+        let (mut at, mut here) = (self.find(Path::new(""), OFlags::PATH), PathBuf::new());
+        for part in path.iter() {
+            here.push(part);
+            at = match (at, self.find(&here, OFlags::PATH | OFlags::DIRECTORY)) {
+                (Ok(at), Err(Errno::NOENT)) => mkdirat(&at, part, Mode::from_raw_mode(0o755))
+                    .and_then(|()| self.find(&here, OFlags::PATH | OFlags::DIRECTORY)),
+                (Ok(_), found) => found,
+                (Err(e), _) => Err(e),
+            };
+        }
+        at.map_err(|e| Error::io("create in the container", Path::new("/").join(path))(e.into()))
+    }
+
+    fn kernel(&self, kind: &str, target: &str, flags: MountFlags, options: &CStr) -> Result<(), Error> {
+        let folder = self.folder(Path::new(target))?;
+        mount(kind, by_number(&folder), kind, flags, options).map_err(|e| Error::mount(kind, target, e))
+    }
+
+    /// Mounts the kernel's file systems and the container's own tmpfs. Volumes come afterwards, so that none is hidden.
+    pub(crate) fn kernel_file_systems(&self) -> Result<(), Error> {
+        let plain = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
+        self.kernel("proc", "proc", plain, c"")?;
+        self.kernel("sysfs", "sys", plain | MountFlags::RDONLY, c"")?;
+        self.kernel("cgroup2", "sys/fs/cgroup", plain, c"")?;
+        // the same devices as this program's
+        let dev = self.folder(Path::new("dev"))?;
+        mount_bind("/dev", by_number(&dev)).map_err(|e| Error::mount("/dev", "the container's /dev", e))?;
+        let terminals = MountFlags::NOSUID | MountFlags::NOEXEC;
+        self.kernel("devpts", "dev/pts", terminals, c"mode=0620,ptmxmode=0666,gid=5")?;
+        let memory = MountFlags::NOSUID | MountFlags::NODEV;
+        self.kernel("tmpfs", "dev/shm", memory, c"mode=1777")?;
+        self.kernel("tmpfs", "tmp", memory, c"mode=1777")?;
+        self.kernel("tmpfs", "run", memory, c"mode=0755")
+    }
 }
 
-fn kernel_file_systems() -> Result<(), Error> {
-    let plain = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
-    kernel("proc", &below_root("proc"), plain, c"")?;
-    kernel("sysfs", &below_root("sys"), plain | MountFlags::RDONLY, c"")?;
-    kernel("cgroup2", &below_root("sys/fs/cgroup"), plain, c"")?;
-    // the same devices as this program's
-    folder(&below_root("dev"))?;
-    mount_bind("/dev", below_root("dev")).map_err(|e| Error::mount("/dev", "the container's /dev", e))?;
-    kernel(
-        "devpts",
-        &below_root("dev/pts"),
-        MountFlags::NOSUID | MountFlags::NOEXEC,
-        c"mode=0620,ptmxmode=0666,gid=5",
-    )?;
-    kernel("tmpfs", &below_root("dev/shm"), MountFlags::NOSUID | MountFlags::NODEV, c"mode=1777")?;
-    kernel("tmpfs", &below_root("tmp"), MountFlags::NOSUID | MountFlags::NODEV, c"mode=1777")?;
-    kernel("tmpfs", &below_root("run"), MountFlags::NOSUID | MountFlags::NODEV, c"mode=0755")
+/// The path by which the kernel finds an open file (`proc_pid_fd(5)`).
+pub(crate) fn by_number(file: &OwnedFd) -> String {
+    format!("/proc/self/fd/{}", file.as_raw_fd())
 }
 
-/// A path of the container, as seen from here.
+/// A path of the container, as this program sees it.
 pub(crate) fn below_root(path: &str) -> PathBuf {
     Path::new(ROOT).join(path.trim_start_matches('/'))
 }
@@ -92,7 +130,7 @@ fn overlay_options(layers: &[PathBuf], upper: &Path, work: &Path) -> String {
     format!("lowerdir={},upperdir={},workdir={}", top_first.join(":"), upper.display(), work.display())
 }
 
-/// Takes everything off the volumes, so that they are whole when the power goes. What is still in use is at least synced.
+/// Unmounts the volumes, so that they are clean. One that is still in use is at least synced.
 pub(crate) fn flush() {
     let mounts = fs::read_to_string("/proc/self/mounts").unwrap_or_default();
     let volumes = mounts.lines().filter_map(|line| {
@@ -120,8 +158,27 @@ mod tests {
     }
 
     #[test]
-    fn a_path_of_the_container_stays_below_its_root() {
+    fn a_path_of_the_container_is_below_its_root() {
         assert_eq!(below_root("/var/lib"), Path::new("/run/container/var/lib"));
         assert_eq!(below_root("//etc"), Path::new("/run/container/etc"));
+    }
+
+    #[test]
+    fn links_of_the_container_stay_in_its_root() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let at = |path: &str| dir.path().join(path);
+        for path in ["root/run", "root/var", "run"] {
+            fs::create_dir_all(at(path)).expect("a folder");
+        }
+        std::os::unix::fs::symlink("/run", at("root/var/run")).expect("a link");
+        std::os::unix::fs::symlink("../../run", at("root/out")).expect("a link");
+        let root = Root::open(&at("root")).unwrap_or_else(|e| panic!("{e}"));
+        for (path, real) in [("var/run/x", "root/run/x"), ("out/y", "root/run/y"), ("new/deep", "root/new/deep")] {
+            let folder = root.folder(Path::new(path)).unwrap_or_else(|e| panic!("{e}"));
+            assert_eq!(fs::read_link(by_number(&folder)).expect("a path"), at(real), "{path}");
+        }
+        assert_eq!(fs::read_dir(at("run")).expect("a folder").count(), 0, "nothing is made outside");
+        fs::write(at("root/file"), "").expect("a file");
+        assert!(root.folder(Path::new("file/x")).is_err());
     }
 }
