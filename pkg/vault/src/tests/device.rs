@@ -177,7 +177,7 @@ impl Device {
         tokens
     }
 
-    /// Whether the TPM gives the key now.
+    /// Whether the TPM releases the key now.
     pub(super) fn tpm_opens(&self) -> bool {
         let Some(now) = Tpm::find(&self.paths).ok().map(|tpm| tpm.bound().unwrap()) else { return false };
         let policy = format!("{} {}", now.firmware, now.config);

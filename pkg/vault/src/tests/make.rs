@@ -52,7 +52,7 @@ fn nothing_is_sealed_to_registers_that_nobody_extends() {
         fs::remove_file(device.path("config/vault.yml")).unwrap();
         make(&device.paths).unwrap();
         assert_eq!((defined_p3(&device), device.calls()), (P3.to_owned(), vec![format!("{REPART} @/disk")]), "{said}");
-        // what was made opens, and says why it is not sealed
+        // the new P3 opens, and the status has the reason why it is not sealed
         let device = device.with_plain_p3();
         open(&device.paths).unwrap();
         let status = Report::read(&device.paths).unwrap().text(false).unwrap();

@@ -4,10 +4,10 @@ use boot::measure::{Register, config_event};
 use std::fs;
 use types::Digest;
 
-/// As systemd-pcrextend does without an EFI stub, unless it is told otherwise.
+/// As systemd-pcrextend behaves without an EFI stub, unless the variable forces it.
 const EXTENDS: &str = "[ \"$SYSTEMD_FORCE_MEASURE\" = 1 ] && cp \"$here/expected\" \"$here/tpm/pcr-sha256/14\"";
 
-/// A TPM that nobody has told anything, and two files.
+/// A TPM into which nothing is measured, and two files.
 fn device() -> (Device, String, Digest) {
     let device = Device::new().with_tpm();
     for file in ["run/config-before", "run/config-measured"] {

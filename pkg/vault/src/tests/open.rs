@@ -136,3 +136,26 @@ fn without_the_tpm_it_is_sealed_to_the_recovery_key_opens_it() {
     assert_eq!((record.state, record.opened_by), (State::Sealed, Some(Opener::Key)));
     assert!(record.reason.unwrap().contains("a sealing was cut off"));
 }
+
+#[test]
+fn a_config_that_cannot_be_measured_leaves_the_key_as_a_way() {
+    let device = Device::new().with_tpm().with_policy().with_sealed_p3();
+    fs::remove_file(device.path("run/config-measured")).unwrap();
+    device.write("slots/1", "known").insert("known");
+    open(&device.paths).unwrap();
+    assert_eq!(device.calls_of("systemd-cryptsetup"), [""; 0]);
+    let record = device.record();
+    assert_eq!(record.opened_by, Some(Opener::Key));
+    assert!(record.reason.unwrap().starts_with("CONFIG is not measured in this start"));
+}
+
+/// P3 was sealed before the firmware lost its measurements.
+#[test]
+fn registers_that_nobody_extends_are_the_reason() {
+    let device = Device::new().with_tpm().with_policy().with_sealed_p3();
+    note(&device, SEVEN, &fourteen(&device));
+    device.write("tpm/pcr-sha256/7", "0".repeat(64)).write("slots/1", "known").insert("known");
+    open(&device.paths).unwrap();
+    let reason = device.record().reason.unwrap();
+    assert!(reason.contains("(PCR 7 is zero)") && reason.contains("(PCR 7) differ"), "{reason}");
+}

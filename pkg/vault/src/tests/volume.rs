@@ -1,4 +1,4 @@
-//! P3 is authenticated: this machine's TPM knows its volume, and another one is refused.
+//! P3 is authenticated: the TPM holds the digest of its volume, and another volume is refused.
 
 use super::{Device, STUB_MEASURED};
 use crate::{
