@@ -21,6 +21,8 @@ pub struct Variant<'a> {
     pub version: &'a str,
     /// What systemd is replaced by, as the kernel's argument `init=`.
     pub init: Option<&'a str>,
+    /// Another argument of the kernel.
+    pub argument: Option<&'a str>,
     /// What replaces text in the manifests of the store, `from` by `to`.
     pub store: Vec<(&'a str, &'a str)>,
     /// Its boot loader.
@@ -66,7 +68,7 @@ impl<'a> Variant<'a> {
     /// The same image of another version.
     #[must_use]
     pub fn of(version: &'a str) -> Self {
-        Self { version, init: None, store: Vec::new(), loader: Loader::Same, policy: true }
+        Self { version, init: None, argument: None, store: Vec::new(), loader: Loader::Same, policy: true }
     }
 
     /// Adds it, signed by `keys`, to a folder of updates.
@@ -92,8 +94,9 @@ impl<'a> Variant<'a> {
         ] {
             replace(&mut kernel, &from, &to);
         }
-        if let Some(init) = self.init {
-            replace(&mut kernel, REPLACED, &format!("{:width$}", format!("init={init}"), width = REPLACED.len()));
+        let argument = self.init.map(|init| format!("init={init}")).or(self.argument.map(str::to_owned));
+        if let Some(argument) = argument {
+            replace(&mut kernel, REPLACED, &format!("{argument:width$}", width = REPLACED.len()));
         }
         if self.policy {
             kernel = with_policy(keys, self.version, kernel).unwrap_or_else(|e| panic!("{e}"));

@@ -72,7 +72,7 @@ impl Device<'_> {
         system::system_is_up(&mut self.guest, self.checks, self.arch, self.limit);
     }
 
-    /// An update that is tried and fails: the device is back by itself in what it was, and says why.
+    /// An update that is tried and fails: the device returns to the image before and reports the reason.
     fn is_given_up(&mut self, web: &Web, name: &str, (version, label): (&str, &str), reason: &str) {
         self.apply(&web.address(name));
         self.restarts(2);
@@ -128,6 +128,7 @@ fn is_updated(name: &'static str, arch: Arch) {
     let mut device = start(name, arch, &mut checks);
     refuses_what_is_not_for_it(&mut device, &web);
     goes_on_where_it_was(&mut device, &web);
+    takes_one_though_p3_is_full(&mut device, &web);
     device.restarts(1);
     device.is("a good one", "0.2.0", "IMGB", "good", "");
     device.is_given_up(&web, "panics", ("0.2.0", "IMGB"), "Kernel panic - not syncing: Attempted to kill init");
@@ -146,6 +147,8 @@ fn offer(image: &Path, folder: &Path) {
     ours("panics", Variant { init: Some("/usr/bin/false"), ..Variant::of("0.3.0") });
     ours("hangs", Variant { init: Some("/usr/bin/sleep 1h"), ..Variant::of("0.3.1") });
     let never = vec![("\"activity\"", "\"nonsense\"")];
+    // a mount that local-fs.target requires, and that cannot be: systemd ends in emergency mode
+    ours("emergency", Variant { argument: Some("systemd.mount-extra=a:/mnt:zz"), ..Variant::of("0.3.4") });
     ours("no-policy", Variant { policy: false, ..Variant::of("0.3.3") });
     ours("never-ready", Variant { store: never, ..Variant::of("0.3.2") });
 
@@ -160,13 +163,21 @@ fn refuses_what_is_not_for_it(device: &mut Device<'_>, web: &Web) {
     device.refuses("someone else's", &apply("foreign"), "not signed by who may sign updates of this device");
     device.refuses("one that is too old", &apply("too-old"), "nothing older than 0.1.0 may run here any more");
     device.refuses("none at all", &apply("nothing"), "404");
-    device.refuses("a full disk", &format!("{FILL} && {}", apply("good")), "No space left");
-    device.guest.sh("umount /persist/update").expect("room again");
     device.refuses("a truncated one", &apply("truncated"), "it ends after");
 }
 
-/// No byte is left where the device keeps what it knows of an update.
+/// Has no byte left where the device keeps the records of an update.
 const FILL: &str = "mount -t tmpfs -o size=4k full /persist/update && echo >/persist/update/full";
+
+/// A full P3 stops no update: its records are kept in memory, and so is what `update status` shows.
+fn takes_one_though_p3_is_full(device: &mut Device<'_>, web: &Web) {
+    device.guest.sh(FILL).expect("a full P3");
+    device.apply(&web.address("good"));
+    let status = device.status();
+    device.checks.equal("P3 is full: it is ready", status["last"]["result"].clone(), "ready".into());
+    device.checks.equal("P3 is full: it starts next", status["next"].clone(), "IMGB".into());
+    device.guest.sh("umount /persist/update && rm -rf /run/evek/update").expect("room again");
+}
 
 fn goes_on_where_it_was(device: &mut Device<'_>, web: &Web) {
     let before = web.sent();
@@ -273,6 +284,7 @@ fn updates_that_hang_or_are_never_ready_are_given_up() {
     let old = ("0.1.0", "IMGA");
     device.is_given_up(&web, "never-ready", old, "still starting");
     device.is_given_up(&web, "hangs", old, "never came as far as /persist");
+    device.is_given_up(&web, "emergency", old, "started 1 times: ");
     // the TPM does not open P3 for it
     device.is_given_up(&web, "no-policy", old, "P3 does not open for it");
     device.guest.cut_power();

@@ -93,6 +93,7 @@ impl Update {
         {
             return Err(bad("the pieces of the kernel image are not as long as the whole".to_owned()));
         }
+        slots::check_version(&update.version).map_err(|e| bad(e.to_string()))?;
         Ok(update)
     }
 

@@ -18,7 +18,7 @@ use types::Arch;
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
     /// A name of a kernel image that systemd-boot would not list, or that is no file name.
-    #[error("`{name}` is no name for a unified kernel image: letters, digits, `.`, `_`, `-` and `+`")]
+    #[error("`{name}` is no name for a unified kernel image: letters, digits, `.`, `_`, `-`, `+` and `~`")]
     Name {
         /// The name as given.
         name: String,
@@ -112,7 +112,7 @@ pub fn esp(esp: Esp) -> Result<Tree, Error> {
         }
     }
     for (name, content) in esp.images {
-        let allowed = |c: char| c.is_ascii_alphanumeric() || "._-+".contains(c);
+        let allowed = |c: char| c.is_ascii_alphanumeric() || "._-+~".contains(c);
         let path = TreePath::new(&format!("EFI/Linux/{name}.efi"))?;
         if name.is_empty() || name.starts_with('.') || !name.chars().all(allowed) || tree.get(&path).is_some() {
             return Err(Error::Name { name });
@@ -171,6 +171,9 @@ mod tests {
         for bad in ["", "a/b", "../x", ".hidden", "a b"] {
             assert!(esp(example(&[bad])).is_err(), "{bad}");
         }
+        let pre_release = "EFI/Linux/evek-0.2.0~rc1-kvm-arm64+3.efi";
+        let tree = esp(example(&["evek-0.2.0~rc1-kvm-arm64+3"])).unwrap();
+        assert!(tree.get(&TreePath::new(pre_release).unwrap()).is_some(), "systemd-boot and FAT know `~`");
         assert_eq!(esp(example(&["a", "a"])), Err(Error::Name { name: "a".to_owned() }));
     }
 }
