@@ -123,7 +123,6 @@ impl Inputs {
     }
 
     fn look(&self, name: &str) -> Option<String> {
-        // with the host's own QEMU there is no set of the toolbox, so a test that starts a machine notes one without a value
         let path = |name: &str| self.env.get(name).map(Path::new);
         if let Some(image) = name.strip_prefix("image ") {
             let (_, arch) = image.split_once('-')?;
