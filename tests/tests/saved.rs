@@ -69,7 +69,7 @@ fn each_is_its_own(one: &mut Booting, checks: &mut Checks) {
     );
     checks.answer("one writes", one.guest.sh(&write));
     let look = format!("cat /persist/mark /run/mark {VARIABLE} 2>/dev/null | tr -d '\\000\\007'; true");
-    let mut look = |guest: &mut Guest| guest.sh(&look).unwrap_or_else(|e| e.to_string());
+    let look = |guest: &mut Guest| guest.sh(&look).unwrap_or_else(|e| e.to_string());
     checks.equal("one has it", look(&mut one.guest), "disk\nmemory\nfirmware".to_owned());
     checks.equal("the other has nothing of it", look(&mut other.guest), String::new());
     let facts = (Facts::of(&mut one.guest), Facts::of(&mut other.guest));
