@@ -89,9 +89,11 @@ fn apps_run(guest: &mut Guest, checks: &mut Checks, limit: Duration) {
     let mut apps = Apps { guest, checks, hypervisor: Hypervisor::Kvm, limit };
     apps.container_starts();
     apps.console_answers();
+    apps.guests_are_apart();
     apps.machine_starts(Firmware::Linux, Arch::Amd64);
     apps.killed_guest_runs_again();
     apps.stops_when_told();
+    apps.volume_grows();
 }
 
 #[test]

@@ -87,6 +87,9 @@ pub struct Mount {
     /// Make the folder on the host (mode 0755) before the start.
     #[serde(default)]
     pub create: bool,
+    /// Start without the mount where the host has no `source`.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub optional: bool,
 }
 
 /// A readiness probe, run inside the container until it first succeeds.

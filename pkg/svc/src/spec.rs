@@ -191,7 +191,7 @@ pub(crate) fn container(package: &str, image: &Image, spec: &ServiceSpec, host: 
             "options": ["bind", "ro"],
         }));
     }
-    all.extend(spec.mounts.iter().map(mount));
+    all.extend(spec.mounts.iter().filter(|m| !m.optional || Path::new(&m.source).exists()).map(mount));
     let mut text = json!({
         "ociVersion": "1.0.2",
         "process": process(package, image, spec, &spec.exec, host.bounding)?,

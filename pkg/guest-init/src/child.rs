@@ -53,12 +53,12 @@ pub(crate) fn become_the_process() {
     let arguments: Vec<String> = env::args().skip(2).collect();
     let [uid, gid, groups, cwd, program, rest @ ..] = arguments.as_slice() else { return };
     if let Err(error) = enter(uid, gid, groups, cwd) {
-        eprintln!("shim: {error}");
+        eprintln!("guest-init: {error}");
         std::process::exit(126);
     }
     // `PATH` is the container's own: the program is looked for in its root
     let error = Command::new(program).args(rest).exec();
-    eprintln!("shim: cannot run {program}: {error}");
+    eprintln!("guest-init: cannot run {program}: {error}");
     std::process::exit(127);
 }
 

@@ -10,7 +10,7 @@ pub(crate) fn load(list: &Path) -> Result<(), Error> {
     let text = fs::read_to_string(list).map_err(Error::io("read", list))?;
     for line in text.lines().filter(|l| !l.is_empty()) {
         if let Err(e) = load_one(Path::new(line)) {
-            eprintln!("shim: module {line}: {e}");
+            eprintln!("guest-init: module {line}: {e}");
         }
     }
     Ok(())

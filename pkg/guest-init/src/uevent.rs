@@ -1,4 +1,4 @@
-//! The kernel's word that a device has come (kernel, `lib/kobject_uevent.c`).
+//! The kernel's events for new devices (kernel, `lib/kobject_uevent.c`).
 
 use crate::error::Error;
 use rustix::{
@@ -11,11 +11,11 @@ use rustix::{
 };
 use std::time::Duration;
 
-/// A socket on which the kernel tells of devices.
+/// A socket for the kernel's events.
 pub(crate) struct Events(OwnedFd);
 
 impl Events {
-    /// Listens from now on: what comes after this call is not missed.
+    /// Listens. No event after this call is missed.
     pub(crate) fn listen() -> Result<Self, Error> {
         let failed = |e: Errno| Error::io("listen for", "devices")(e.into());
         let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
@@ -26,7 +26,7 @@ impl Events {
         Ok(Self(socket))
     }
 
-    /// Sleeps until something has come, or the time is over. What it is does not matter: the caller looks for itself.
+    /// Sleeps until an event has come or the time is over. The caller looks for the device.
     pub(crate) fn wait(&self, at_most: Duration) -> Result<(), Error> {
         let failed = |e: Errno| Error::io("wait for", "devices")(e.into());
         let timeout = Timespec { tv_sec: at_most.as_secs() as i64, tv_nsec: i64::from(at_most.subsec_nanos()) };

@@ -14,10 +14,10 @@ use std::{
     time::Duration,
 };
 
-/// How long the process may take to end after SIGTERM; shorter than what vmm gives the whole machine.
+/// How long the process may take to end after SIGTERM. vmm gives the whole machine more.
 const KILL_AFTER: Duration = Duration::from_secs(20);
 const INPUT_DEVICES: &str = "/dev/input";
-/// What the kernel runs to switch the machine off (kernel, `Documentation/admin-guide/sysctl/kernel.rst`).
+/// The program that the kernel runs to switch the machine off (kernel, `Documentation/admin-guide/sysctl/kernel.rst`).
 const POWEROFF_COMMAND: &str = "/proc/sys/kernel/poweroff_cmd";
 
 /// A watch that ends with the process.
@@ -29,7 +29,7 @@ enum Wish {
 }
 
 impl Watch {
-    /// The process has ended: nothing is to be killed any more.
+    /// Ends the watch, because the process has ended.
     pub(crate) fn done(self) {
         // the watching thread outlives everything else
         let _ = self.0.send(Wish::Done);
@@ -44,18 +44,18 @@ pub(crate) fn tell() {
     }
 }
 
-/// From now on a wish to stop is passed on to the process; when it does not end, it is killed.
+/// Passes wishes to stop on to the process from now on, and kills it when it does not end.
 pub(crate) fn watch(process: u32) -> Watch {
     let (tell, wishes) = channel();
     if let Err(e) = fs::write(POWEROFF_COMMAND, "/init poweroff") {
-        eprintln!("shim: {POWEROFF_COMMAND}: {e}");
+        eprintln!("guest-init: {POWEROFF_COMMAND}: {e}");
     }
     match Signals::new([SIGTERM, SIGINT]) {
         Ok(mut signals) => {
             let tell = tell.clone();
             thread::spawn(move || signals.forever().try_for_each(|_| tell.send(Wish::Stop)));
         }
-        Err(e) => eprintln!("shim: no signals: {e}"),
+        Err(e) => eprintln!("guest-init: no signals: {e}"),
     }
     for button in power_buttons() {
         let tell = tell.clone();
@@ -71,7 +71,7 @@ pub(crate) fn watch(process: u32) -> Watch {
                 return;
             }
         }
-        eprintln!("shim: the process has not ended {} s after SIGTERM: killing it", KILL_AFTER.as_secs());
+        eprintln!("guest-init: the process has not ended {} s after SIGTERM: killing it", KILL_AFTER.as_secs());
         let _ = kill_process(pid, Signal::KILL);
     });
     Watch(tell)
@@ -108,7 +108,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_a_press_of_the_power_key_counts() {
+    fn only_a_press_of_the_power_key_is_a_wish_to_stop() {
         let event = |kind: u16, code: u16, value: i32| {
             let mut event = [0xee; EVENT];
             event[16..18].copy_from_slice(&kind.to_ne_bytes());

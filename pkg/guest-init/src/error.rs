@@ -6,19 +6,22 @@ use std::{
 /// Why the container cannot run.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Error {
-    /// A file, folder or device refuses.
+    /// The kernel refuses an operation on a file, folder or device.
     #[error("cannot {action} {}: {source}", path.display())]
     Io { action: &'static str, path: PathBuf, source: io::Error },
     /// A mount failed.
     #[error("cannot mount {what} at {target}: {source}")]
     Mount { what: String, target: String, source: io::Error },
+    /// A volume cannot be where it is declared.
+    #[error("volume at {target}: {what}")]
+    Volume { target: String, what: String },
     /// Disks did not appear.
     #[error("after {seconds} s there is still missing: {missing}; disks: {seen}")]
     NoDisk { seconds: u64, missing: String, seen: String },
     /// The spec disk is of another version.
     #[error(transparent)]
     Spec(#[from] guest::Error),
-    /// A network card is not there, or refuses.
+    /// A network card is missing, or the kernel refuses its settings.
     #[error("network card {mac}: cannot {action}: {source}")]
     Network { mac: String, action: &'static str, source: io::Error },
     /// The image has no such user or group.

@@ -1,15 +1,15 @@
-//! `/init` of a container's own virtual machine: from the kernel's first breath to the container's process.
+//! `/init` of a container's own virtual machine: it makes the container's root, and starts the container's process in it.
 //!
 //! ```text
 //!  modules ─► disks: spec (magic), layers (EROFS, by UUID), volumes (ext4, by UUID)
-//!     ─► overlay: layers below, memory above ─► volumes, /proc, /sys, /dev ─► network
+//!     ─► overlay: layers below, memory above ─► /proc, /sys, /dev, tmpfs ─► volumes ─► network
 //!     ─► the process, as its user, on the console ─► its end ─► report on the spec disk ─► power off
 //! ```
-//! It is the machine's PID 1: it reaps every orphan, and passes a wish to stop on as SIGTERM. The wish comes as a press of the
-//! power button (QEMU) or by the kernel's running of `/init poweroff` (Xen). Nothing of the container can reach this program
-//! or the initramfs that it stands in: the process has another root.
+//! It is the machine's PID 1: it reaps every orphan, and sends SIGTERM to the process when the machine has to stop. QEMU presses
+//! the power button for that; under Xen the kernel runs `/init poweroff`. The process has another root, so it reaches neither
+//! this program nor the initramfs.
 //!
-//! Deliberately absent: a shell, DHCP (vmm knows every address), and any choice, all of which vmm makes.
+//! Deliberately absent: a shell; DHCP, because the spec has every address; decisions, which are vmm's.
 
 mod child;
 mod disks;
@@ -21,6 +21,7 @@ mod rtnetlink;
 mod stop;
 mod uevent;
 mod user;
+mod volumes;
 
 use disks::Disks;
 use error::Error;
@@ -35,7 +36,7 @@ use std::{env, fs, os::unix::fs::FileExt as _, path::Path, process::Child};
 fn main() {
     let arguments: Vec<String> = env::args().skip(1).collect();
     match arguments.first().map(String::as_str) {
-        // by the kernel (kernel, `orderly_poweroff`): tell PID 1, which is this program too
+        // by the kernel (kernel, `orderly_poweroff`): PID 1, which is this program too, has to stop
         Some("poweroff") => stop::tell(),
         Some(child::VERB) => child::become_the_process(),
         _ => first_program(),
@@ -44,10 +45,10 @@ fn main() {
 
 fn first_program() {
     if let Err(error) = boot() {
-        eprintln!("shim: {error}");
+        eprintln!("guest-init: {error}");
     }
     rustix::fs::sync();
-    // nothing is left to do where even this fails: returning makes the kernel panic, which ends the machine by `panic=`
+    // where even this fails, returning makes the kernel panic, which ends the machine by `panic=`
     let _ = reboot(RebootCommand::PowerOff);
 }
 
@@ -59,7 +60,7 @@ fn boot() -> Result<(), Error> {
     let report = match run(&disks) {
         Ok(code) => Report::Ended(code),
         Err(error) => {
-            eprintln!("shim: {error}");
+            eprintln!("guest-init: {error}");
             Report::Failed(error.to_string())
         }
     };
@@ -76,9 +77,10 @@ fn boot() -> Result<(), Error> {
 fn run(disks: &Disks) -> Result<i32, Error> {
     let Spec { hostname, process, networks, .. } = &disks.spec;
     sethostname(hostname.as_bytes()).map_err(|e| Error::io("set", "the host's name")(e.into()))?;
-    mounts::root(disks)?;
-    network::set_up(hostname, networks)?;
+    let root = mounts::overlay(disks)?;
     let user = user::find(Path::new(mounts::ROOT), &process.user)?;
+    volumes::mount_all(disks, &root, &user, || root.kernel_file_systems())?;
+    network::set_up(hostname, networks)?;
     let child = child::start(process, &user)?;
     let stopping = stop::watch(child.id());
     let code = reap_until(&child)?;

@@ -1,43 +1,48 @@
-//! Where things are on a device.
+//! The paths of a device.
 
+use crate::nv::{self, Exchange};
 use std::{path::PathBuf, time::Duration};
 
-/// Files, folders and devices, so that tests can have their own.
+/// Files, folders and devices. Tests have their own.
 #[derive(Debug, Clone)]
-pub(crate) struct Places {
-    /// Where the commands of the system are; the first folder that has one counts.
+pub(crate) struct Paths {
+    /// Folders with the system's commands. The first folder that holds a command wins.
     pub(crate) commands: Vec<PathBuf>,
-    /// The disk that the running slot is on.
+    /// The disk that holds the running slot.
     pub(crate) disk: PathBuf,
     /// P3.
     pub(crate) partition: PathBuf,
     /// P3 when it is open.
     pub(crate) mapped: PathBuf,
-    /// What the kernel knows of disks.
+    /// The kernel's view of disks.
     pub(crate) blocks: PathBuf,
-    /// What systemd-repart is told by the image.
+    /// The image's definitions for systemd-repart.
     pub(crate) definitions: PathBuf,
-    /// The owner's files.
+    /// CONFIG, the owner's files.
     pub(crate) config: PathBuf,
-    /// What is known of this start.
+    /// The state of this start, in memory.
     pub(crate) run: PathBuf,
-    /// What is kept, on P3.
+    /// The vault's own state, on P3: mode 0700, and no service mounts it.
     pub(crate) state: PathBuf,
     /// The owner's medium.
     pub(crate) medium: PathBuf,
     /// The kernel's view of the TPM.
     pub(crate) tpm: PathBuf,
-    /// What the signed image brings for the TPM.
+    /// The TPM itself.
+    pub(crate) tpm_device: PathBuf,
+    /// How a command reaches the TPM.
+    pub(crate) exchange: Exchange,
+    /// The signed image's policy for the TPM.
     pub(crate) policy: PathBuf,
     /// The firmware's variables.
     pub(crate) variables: PathBuf,
-    /// Between two looks at what is not there yet.
+    /// The time between two looks for a medium or an answer.
     pub(crate) pause: Duration,
-    /// How long an image on trial waits for a key.
+    /// The time that an image on trial waits for a key.
     pub(crate) patience: Duration,
 }
 
-impl Default for Places {
+impl Default for Paths {
     fn default() -> Self {
         Self {
             commands: ["/usr/bin", "/usr/sbin", "/usr/lib/systemd"].map(PathBuf::from).to_vec(),
@@ -51,6 +56,8 @@ impl Default for Places {
             state: "/persist/vault".into(),
             medium: "/dev/disk/by-label/EVEKEY".into(),
             tpm: "/sys/class/tpm/tpm0".into(),
+            tpm_device: "/dev/tpmrm0".into(),
+            exchange: nv::exchange,
             policy: "/run/systemd".into(),
             variables: "/sys/firmware/efi/efivars".into(),
             pause: Duration::from_secs(2),
@@ -59,9 +66,14 @@ impl Default for Places {
     }
 }
 
-impl Places {
-    /// The key that has opened P3, from `open` to `keep`. In memory only.
+impl Paths {
+    /// The key that opened P3, from `open` to `keep`. In memory only.
     pub(crate) fn key(&self) -> PathBuf {
         self.run.join("vault.key")
+    }
+
+    /// The mark that `make` made P3 in this start.
+    pub(crate) fn made(&self) -> PathBuf {
+        self.run.join("vault-made")
     }
 }

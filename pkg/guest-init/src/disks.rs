@@ -1,4 +1,4 @@
-//! Looking for the disks that make the container, by what is on them.
+//! The disks that make the container, found by their content.
 
 use crate::{error::Error, uevent::Events};
 use guest::{Content, PROBED, SPEC_DISK, Spec, Uuid};
@@ -11,7 +11,7 @@ use std::{
 };
 
 const BLOCK_DEVICES: &str = "/sys/class/block";
-/// Virtual disks take no time; an emulated machine on a busy host takes some.
+/// Virtual disks appear at once; an emulated machine on a busy host needs more time.
 const WITHIN: Duration = Duration::from_secs(60);
 
 /// The disks of this machine.
@@ -26,6 +26,11 @@ pub(crate) struct Disks {
 }
 
 impl Disks {
+    /// The device of a layer or volume; [`wait`](Self::wait) has found all of them.
+    pub(crate) fn device(&self, uuid: Uuid) -> PathBuf {
+        self.devices.get(&uuid).cloned().unwrap_or_default()
+    }
+
     /// Waits until the spec and every disk that it names are there.
     pub(crate) fn wait(events: &Events) -> Result<Self, Error> {
         let begin = Instant::now();
@@ -58,7 +63,7 @@ fn wanted(spec: &Spec) -> impl Iterator<Item = Uuid> {
 struct Found {
     spec: Option<(PathBuf, Spec)>,
     devices: BTreeMap<Uuid, PathBuf>,
-    /// What every disk is, for the message.
+    /// The content of every disk, for the message.
     seen: Vec<String>,
 }
 
@@ -68,7 +73,7 @@ fn look() -> Result<Found, Error> {
         let item = item.map_err(Error::io("read", BLOCK_DEVICES))?;
         let name = item.file_name().to_string_lossy().into_owned();
         let device = Path::new("/dev").join(&name);
-        // a device that has just come may not be readable yet: it is looked at again when the kernel says so
+        // a device that has just come may not be readable yet: the kernel sends another event when it is
         let Ok(head) = head(&device, PROBED) else { continue };
         let content = Content::of(&head);
         found.seen.push(format!("{name}: {content:?}"));

@@ -1,4 +1,4 @@
-//! Who the process runs as: the image's own users, by name or number.
+//! Users of the image, by name or number.
 
 use crate::error::Error;
 use std::{fs, path::Path};
@@ -79,7 +79,7 @@ mod tests {
     }
 
     #[test]
-    fn a_number_that_the_image_does_not_know_is_taken_as_it_is_and_a_name_is_not() {
+    fn a_number_need_not_be_in_the_image_and_a_name_must() {
         let user = find_in("", "", "65534:65534").unwrap();
         assert_eq!((user.uid, user.gid, user.groups), (65534, 65534, vec![65534]));
         assert!(find_in(USERS, GROUPS, "nobody").unwrap_err().to_string().contains("no user `nobody`"));
