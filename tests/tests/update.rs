@@ -72,7 +72,7 @@ impl Device<'_> {
         system::system_is_up(&mut self.guest, self.checks, self.arch, self.limit);
     }
 
-    /// An update that is tried and fails: the device is back by itself in what it was, and says why.
+    /// An update that is tried and fails: the device falls back to the image before, and says why.
     fn is_given_up(&mut self, web: &Web, name: &str, (version, label): (&str, &str), reason: &str) {
         self.apply(&web.address(name));
         self.restarts(2);
@@ -165,7 +165,7 @@ fn refuses_what_is_not_for_it(device: &mut Device<'_>, web: &Web) {
     device.refuses("a truncated one", &apply("truncated"), "it ends after");
 }
 
-/// No byte is left where the device keeps what it knows of an update.
+/// Leaves no byte where the device keeps its records of an update.
 const FILL: &str = "mount -t tmpfs -o size=4k full /persist/update && echo >/persist/update/full";
 
 fn goes_on_where_it_was(device: &mut Device<'_>, web: &Web) {

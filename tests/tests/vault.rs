@@ -1,4 +1,4 @@
-//! P3 opens by itself on the owner's device, with the owner's images and CONFIG, and otherwise by the recovery key only.
+//! The TPM opens P3 on the owner's device, with the owner's images and CONFIG. Otherwise the recovery key alone opens it.
 
 use boot_tests::{Boot, Checks, boot, device, restored, scratch, system};
 use disk::fat;

@@ -112,7 +112,7 @@ impl Inputs {
         Self { env: env.iter().cloned().collect(), found: RefCell::default() }
     }
 
-    /// The value of an input; none where it cannot be had, or says nothing of what is behind it.
+    /// The value of an input; none where nothing identifies its content.
     fn value(&self, name: &str) -> Option<String> {
         if let Some(found) = self.found.borrow().get(name) {
             return found.clone();
