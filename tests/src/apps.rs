@@ -96,9 +96,9 @@ pub struct Apps<'a> {
 }
 
 impl Apps<'_> {
-    /// The container starts by itself, and a bad declaration hinders nothing.
+    /// The device starts the container without a command, and a bad declaration hinders nothing.
     pub fn container_starts(&mut self) {
-        self.says("the container starts by itself", "shell", "", &["hello from shell"]);
+        self.says("the container starts without a command", "shell", "", &["hello from shell"]);
         let status = self.status();
         let shell = app(&status, "shell");
         let names = self.hypervisor.names();
@@ -177,7 +177,7 @@ impl Apps<'_> {
 
     /// Its program is asked to end, and then it stays stopped.
     pub fn stops_when_told(&mut self) {
-        self.sh("it is told to stop", "vmm stop shell");
+        self.sh("vmm stops it", "vmm stop shell");
         self.says("its program says goodbye", "shell", "", &["farewell", "[vmm: switched itself off]"]);
         let state = app(&self.status(), "shell")["state"].clone();
         self.checks.equal("it stays stopped", state, Value::from("stopped"));
@@ -197,7 +197,7 @@ impl Apps<'_> {
             self.says("it has a TPM", "machine", "echo tpm: $(cat /sys/class/tpm/tpm0/tpm_version_major)", &["tpm: 2"]);
         }
         self.says("its console answers", "machine", "echo answer-$((6*7))", &["answer-42"]);
-        self.sh("it is told to stop", "vmm stop machine");
+        self.sh("vmm stops it", "vmm stop machine");
         self.says("it switches itself off", "machine", "", &["farewell", "[vmm: switched itself off]"]);
     }
 

@@ -1,6 +1,9 @@
 //! Booting an image for a test.
 
-use crate::builder::{entry, image, raw, scratch, variable};
+use crate::{
+    builder::{entry, image, raw, scratch, variable},
+    inputs::note,
+};
 use std::{env, path::PathBuf, time::Duration};
 use types::{Arch, Bytes, Flavour};
 use vm::{Accel, Change, Firmware, Guest, Machine, Network, QEMU_VARIABLE, State, Tools, probe};
@@ -114,8 +117,13 @@ pub(crate) struct Planned {
 impl Planned {
     pub(crate) fn of(options: Boot) -> Self {
         let host = env::var_os(QEMU_VARIABLE).is_some_and(|v| v == "host");
-        let toolbox =
-            if host { PathBuf::new() } else { variable(&format!("EVEK_TOOLBOX_QEMU_{}", options.arch).to_uppercase()) };
+        let toolbox = if host {
+            // its programs may change without a trace, so this input never has a value
+            note("EVEK_QEMU=host");
+            PathBuf::new()
+        } else {
+            variable(&format!("EVEK_TOOLBOX_QEMU_{}", options.arch).to_uppercase())
+        };
         let tools = Tools::choose(&toolbox).entered_by(&entry());
         let folder = scratch();
         let verdict = probe(&tools, options.arch, &folder.join(format!("acceleration-{}.json", options.arch)))

@@ -1,12 +1,12 @@
-//! What the tests of whole images share; the tests are in `tests/`, one file a behaviour.
+//! The parts that tests of whole images share. The tests are in `tests/`, one file for each behaviour.
 //!
 //! ```text
 //!   cargo xtask test ──► tests/*.rs ──► dist/…/live.raw ──► crates/vm ──► Guest
 //!                          │                                                │
 //!                          └──── Checks: all of them are made, then judged ◄┘
 //! ```
-//! They boot the very files that users get, in an overlay, and ask the guest over SSH. `cargo xtask test` builds what they
-//! need, runs them and sets:
+//! They boot the very files that users get, in an overlay, and ask the guest over SSH. `cargo xtask test` builds the images and
+//! toolbox sets, runs the tests and sets:
 //!
 //! | variable | is |
 //! |---|---|

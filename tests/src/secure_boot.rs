@@ -83,7 +83,8 @@ fn section(image: &Path, name: &str) -> Option<String> {
     sections.iter().find(|s| s.name == name).map(|s| String::from_utf8_lossy(s.data).into_owned())
 }
 
-/// Firmware that has taken over the keys of an image, by itself, as that of a new device does. It does so once for all tests.
+/// Firmware that has enrolled the keys of an image, as the firmware of a new device does at its first start. It starts once for
+/// all tests.
 ///
 /// # Panics
 /// When it does not.

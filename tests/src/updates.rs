@@ -27,7 +27,7 @@ pub struct Variant<'a> {
     pub store: Vec<(&'a str, &'a str)>,
     /// Its boot loader.
     pub loader: Loader,
-    /// Whether the TPM is told that it is the owner's.
+    /// Whether it has the owner's signature for the TPM's policy.
     pub policy: bool,
 }
 

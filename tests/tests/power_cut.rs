@@ -1,7 +1,7 @@
 //! The power goes while a device updates itself: it starts what it was, or what it becomes.
 //!
-//! What a guest writes to its disk during an update is recorded. Then what may be on the disk after a cut is judged by the code by
-//! which devices choose and check their slots, and some of it is booted.
+//! QEMU records the writes of a guest to its disk during an update. The code by which devices choose and check their slots then
+//! judges the disks that a cut may leave, and a test boots some of them.
 
 #![allow(clippy::print_stderr, reason = "figures, for who runs it with --nocapture")]
 
@@ -21,7 +21,7 @@ use std::{
 use types::{Arch, Bytes, Digest, Flavour, Slot};
 use vm::{Left, State, Until};
 
-/// Where a device keeps a word from before the update.
+/// A file with a word from before the update.
 const MARK: &str = "/persist/mark";
 
 fn up(booting: &mut Booting) -> Duration {
@@ -173,7 +173,7 @@ fn slot_is_whole(update: &Update) {
     verity::verify(&slot, entry.image.data_blocks, update.images[1]).unwrap_or_else(|e| panic!("{e}"));
 }
 
-/// The judge finds what is wrong: a disk that is never told to keep anything loses an image.
+/// The judge finds a fault: a disk without flushes loses an image.
 fn without_flushes(update: &Update, only: &dyn Fn(usize) -> bool) {
     let events: Vec<_> = update.events.iter().filter(|event| **event != Event::Flush).cloned().collect();
     let options = Options { seed: 21, random_per_point: 2, only: Some(only) };

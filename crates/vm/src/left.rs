@@ -1,4 +1,4 @@
-//! What a machine leaves behind in its folder, for whoever looks at its disk or lets another machine go on from there.
+//! The files that a machine leaves in its folder: tests look at its disk, and another machine goes on from there.
 
 use crate::{
     Error,

@@ -225,7 +225,7 @@ impl Guest {
             .until(deadline, |seen| (seen.closed || seen.events.iter().any(|e| e.name == "SHUTDOWN")).then_some(()));
         let left = self.left();
         let result = off.map(|()| left).ok_or_else(|| self.failure("the guest to switch itself off", limit));
-        // After a shutdown QEMU ends by itself; otherwise it is told to, and if it hears nothing it is killed by `drop`.
+        // QEMU ends with the guest's shutdown. Without one the driver asks it to end, and `drop` kills it where it does not.
         let grace = Duration::from_secs(10);
         if result.is_err() && self.qmp.execute("quit").is_err() {
             return result;

@@ -106,15 +106,15 @@ pub(crate) fn command_line(machine: &Machine, accel: Accel, files: &Files, conso
     if machine.watchdog {
         args.add("-device i6300esb -action watchdog=reset");
     }
-    // A kernel that has panicked restarts the machine by itself, as its command line says.
+    // A kernel that has panicked restarts the machine: its command line has `panic=`.
     args.add(if machine.reboots { "-action panic=none" } else { "-action reboot=shutdown" });
     args.0.extend(machine.extra.iter().cloned());
     args.0
 }
 
 impl Machine {
-    /// QEMU's command line without all in which a machine may differ from a saved one that it goes on from: files, ports of
-    /// the host, further drives that no device has yet, and what happens at a reset.
+    /// QEMU's command line without the parts in which a restored machine may differ from the saved one: files, ports of the
+    /// host, further drives without a device, and the action at a reset.
     #[must_use]
     pub fn kind(&self, accel: Accel) -> String {
         let mut machine = Self { state: State::Fresh, reboots: false, records: false, ..self.clone() };

@@ -72,7 +72,7 @@ impl Program {
         let output = self.command().args(filter).output()?;
         let said = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
         let (passed, failed) = counts(&said).unwrap_or_default();
-        // a program that was killed counts no failure of its own
+        // a program that was killed has printed no number of failures
         let failed = if output.status.success() { failed } else { failed.max(1) };
         let said = if failed > 0 { said } else { String::new() };
         Ok(Group { passed, failed, took: start.elapsed(), said })

@@ -112,7 +112,7 @@ impl Inputs {
         Self { env: env.iter().cloned().collect(), found: RefCell::default() }
     }
 
-    /// The value of an input; none where it cannot be had, or says nothing of what is behind it.
+    /// The value of an input; none where nothing identifies its content.
     fn value(&self, name: &str) -> Option<String> {
         if let Some(found) = self.found.borrow().get(name) {
             return found.clone();
@@ -123,7 +123,6 @@ impl Inputs {
     }
 
     fn look(&self, name: &str) -> Option<String> {
-        // with the host's own QEMU there is no set of the toolbox, so a test that starts a machine notes one without a value
         let path = |name: &str| self.env.get(name).map(Path::new);
         if let Some(image) = name.strip_prefix("image ") {
             let (_, arch) = image.split_once('-')?;
