@@ -150,8 +150,11 @@ pub(crate) async fn run(paths: Paths, hypervisor: Rc<dyn Hypervisor>) -> Result<
 /// user, and must not read another guest's disks.
 fn only_root(paths: &Paths) -> Result<(), Error> {
     for folder in [&paths.images, &paths.state, &paths.run] {
-        let made = fs::create_dir_all(folder).and_then(|()| fs::set_permissions(folder, Permissions::from_mode(0o700)));
-        made.map_err(Error::io("close", folder))?;
+        let closed = fs::create_dir_all(folder).and_then(|()| {
+            let open = fs::metadata(folder)?.permissions().mode() & 0o077 != 0;
+            if open { fs::set_permissions(folder, Permissions::from_mode(0o700)) } else { Ok(()) }
+        });
+        closed.map_err(Error::io("close", folder))?;
     }
     Ok(())
 }
@@ -271,5 +274,20 @@ mod tests {
         let text = serde_json::to_string(&Command::Stop { app: "web".into() }).unwrap_or_default();
         assert_eq!(text, r#"{"do":"stop","app":"web"}"#);
         assert!(serde_json::from_str::<Command>(r#"{"do":"explode"}"#).is_err());
+    }
+
+    #[test]
+    fn only_root_enters_the_folders_of_guests() {
+        let dir = tempfile::tempdir().unwrap_or_else(|e| panic!("{e}"));
+        let at = |name: &str| dir.path().join(name);
+        let paths = Paths { images: at("images"), state: at("vmm"), run: at("run"), ..Paths::default() };
+        assert!(fs::create_dir(&paths.images).is_ok());
+        for _ in 0..2 {
+            only_root(&paths).unwrap_or_else(|e| panic!("{e}"));
+            for folder in [&paths.images, &paths.state, &paths.run] {
+                let mode = fs::metadata(folder).map(|meta| meta.permissions().mode() & 0o777).ok();
+                assert_eq!(mode, Some(0o700), "{}", folder.display());
+            }
+        }
     }
 }
