@@ -1,6 +1,7 @@
 //! Whole images: built, judged, damaged, booted in QEMU. One file a behaviour; one that is not named here does not run.
 
 mod bad_input;
+mod indexes;
 mod kernel;
 mod keys;
 mod kubevirt;
