@@ -19,14 +19,14 @@ pub enum Event {
     Progress {
         /// The step.
         id: StepId,
-        /// What is done, in `unit`.
+        /// Finished units.
         done: u64,
-        /// What there is to do; 0 when not known.
+        /// All units; 0 if unknown.
         total: u64,
-        /// What is counted.
+        /// The unit.
         unit: Unit,
     },
-    /// A step says something.
+    /// A step logs a line.
     Log {
         /// The step.
         id: StepId,
@@ -39,7 +39,7 @@ pub enum Event {
         id: StepId,
         /// Where they come from.
         how: How,
-        /// How long it ran; the time of looking when it was cached.
+        /// How long it ran; for a cached step the time of the lookup.
         #[serde(rename = "ms", serialize_with = "milliseconds")]
         duration: Duration,
         /// The outputs by name.
@@ -47,7 +47,7 @@ pub enum Event {
     },
     /// A step failed.
     Failed {
-        /// What failed, and the end of its log.
+        /// The failure, and the end of its log.
         failure: Failure,
     },
     /// The run ends.
@@ -84,9 +84,9 @@ fn milliseconds<S: serde::Serializer>(duration: &Duration, s: S) -> Result<S::Ok
     s.serialize_u64(u64::try_from(duration.as_millis()).unwrap_or(u64::MAX))
 }
 
-/// Who listens to a run. Called from several threads; must not block for long.
+/// The receiver of a run's events. Called from several threads; must not block for long.
 pub trait Sink: Sync {
-    /// Takes one event.
+    /// Receives one event.
     fn event(&self, event: &Event);
 }
 

@@ -19,12 +19,12 @@ pub struct Options {
     pub jobs: usize,
     /// Steps to run although they are cached.
     pub force: Vec<StepId>,
-    /// Whether to read every byte of cached outputs again, and make anew what is broken.
+    /// Whether to verify every byte of cached outputs and to repeat the steps of damaged ones.
     pub verify: bool,
 }
 
 impl Default for Options {
-    /// As many jobs as processors; nothing forced; sizes are trusted.
+    /// As many jobs as processors; nothing forced; cached outputs are trusted by their size.
     fn default() -> Self {
         Self { jobs: thread::available_parallelism().map_or(1, Into::into), force: Vec::new(), verify: false }
     }
@@ -76,7 +76,7 @@ struct Scheduler<'g> {
     /// Steps that have not begun, with how many of their needs are still open.
     waiting: BTreeMap<&'g StepId, usize>,
     needed_by: BTreeMap<&'g StepId, Vec<&'g Step>>,
-    /// Ready to begin: longest way to a target first, then by name, so that the order of beginning is always the same.
+    /// Steps that can start: longest way to a target first, then by name, so that the order is always the same.
     ready: BTreeMap<(std::cmp::Reverse<usize>, &'g StepId), &'g Step>,
     height: BTreeMap<&'g StepId, usize>,
     running: BTreeMap<Digest, Running<'g>>,
@@ -88,8 +88,8 @@ struct Scheduler<'g> {
 type Done = (Digest, Result<Record, Stopped>);
 
 impl Graph {
-    /// Makes the outputs of the targets. After the first failure nothing new begins; what runs is let finish, so that its work
-    /// is kept. When cancelled, everything that listens to `cancel` stops.
+    /// Makes the outputs of the targets. After the first failure no further step starts; running steps finish, so that
+    /// their work is kept. A request to cancel stops running steps too.
     ///
     /// # Errors
     /// [`Error::Failed`] with every step that failed, [`Error::Cancelled`], or what is wrong with graph or cache.
@@ -189,7 +189,7 @@ impl<'g> Scheduler<'g> {
         })
     }
 
-    /// Begins everything that fits.
+    /// Starts every step that fits.
     fn begin<'s>(
         &mut self,
         scope: &'s thread::Scope<'s, '_>,
@@ -199,7 +199,7 @@ impl<'g> Scheduler<'g> {
     where
         'g: 's,
     {
-        // cached steps take no slot, and each may make others ready
+        // a cached step takes no slot, and may make others ready
         let mut stuck = BTreeSet::new();
         while let Some((place, step)) =
             self.ready.iter().find(|(place, _)| !stuck.contains(*place)).map(|(place, step)| (*place, *step))
