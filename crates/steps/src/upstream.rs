@@ -1,4 +1,4 @@
-//! Taking over another version of an upstream Go program: its replacements and checksums become ours.
+//! Changes the version of an upstream Go program: its replacements and checksums become ours.
 
 use crate::{
     Error, Inputs,
@@ -18,7 +18,8 @@ use types::Cancel;
 /// built from. Returns the folder.
 ///
 /// # Errors
-/// When no program is called so, the version is not served, or upstream's files cannot be taken over. Nothing is written then.
+/// When no program has this name, the version does not exist, or upstream's files cannot be used. Nothing is written
+/// then.
 pub fn take_over(
     inputs: &Inputs<'_>,
     name: &str,
@@ -47,7 +48,7 @@ pub fn take_over(
         .map_err(|source| Error::Source { path: inputs.cache.cas().tmp(), source })?;
     let query = format!("{module}@{version}");
     let argv = ["go", "mod", "download", "-json", &query];
-    // our own checksum database is go.sum: this module's hash stands there from now on
+    // our own checksum database is go.sum, which holds this module's hash from now on
     let json = client(
         &Client { tools: &tools, source: scratch.path(), cwd: "/src", argv: &argv, no_sum_db: &module },
         cancel,
@@ -56,7 +57,7 @@ pub fn take_over(
     if let Some(error) = &download.error {
         return Err(wrong(format!("{query}: {error}")));
     }
-    // the client names the folder as it saw it
+    // the client names the folder by its path in the sandbox
     let unpacked = scratch.path().join(download.dir.strip_prefix("/src").unwrap_or(&download.dir));
     let upstream = GoMod::parse(&read(&unpacked.join("go.mod"))?).map_err(|e| wrong(format!("upstream's: {e}")))?;
     let sum = GoSum::parse(&read(&unpacked.join("go.sum"))?).map_err(|e| wrong(format!("upstream's go.sum: {e}")))?;
