@@ -1,4 +1,4 @@
-//! `gc` and `clean`: giving disk space back.
+//! `gc` and `clean`: free disk space.
 
 use crate::{
     cli::Common,
@@ -9,7 +9,7 @@ use lock::Lock;
 use std::{collections::BTreeSet, fs, io};
 use types::Bytes;
 
-/// Shrinks the cache; inputs of the present lock are kept longest.
+/// Shrinks the cache; keeps inputs of the present lock longest.
 pub(crate) fn gc(common: &Common, size: Bytes, verify: bool) -> Result<(), Failure> {
     let session = Session::open(common)?;
     if verify {
@@ -23,10 +23,8 @@ pub(crate) fn gc(common: &Common, size: Bytes, verify: bool) -> Result<(), Failu
         keep.extend(lock.vendors().map(|v| v.sha256));
     }
     let swept = session.cache.gc(size, &keep)?;
-    println!(
-        "freed {}, {} left; {} steps and {} outputs forgotten",
-        swept.freed, swept.left, swept.records, swept.outputs
-    );
+    let (steps, outputs) = (types::count(swept.records, "step"), types::count(swept.outputs, "output"));
+    println!("freed {}, {} left; removed {steps} and {outputs}", swept.freed, swept.left);
     Ok(())
 }
 
