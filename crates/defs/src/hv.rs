@@ -95,6 +95,9 @@ pub struct HvRootfs {
     /// Further packages of `pkg/` whose programs and files go into the root image itself.
     #[serde(default)]
     pub packages: Vec<Located<String>>,
+    /// Debian packages that keep a path which two of them bring, and neither replaces the other: path → package.
+    #[serde(default)]
+    pub prefer: BTreeMap<String, Located<String>>,
     /// Files for other processors, such as firmware of guests: whose programs they are is not checked. Firmware of devices,
     /// `usr/lib/firmware/**`, never is.
     #[serde(default)]

@@ -46,6 +46,9 @@ pub struct Package {
     /// Paths that are not taken from the Debian packages, such as `usr/share/doc/**`.
     #[serde(default)]
     pub drop: Vec<Located<PathGlob>>,
+    /// Debian packages that keep a path which two of them bring, and neither replaces the other: path → package.
+    #[serde(default)]
+    pub prefer: BTreeMap<String, Located<String>>,
     /// Files for other processors, such as firmware of guests: whose programs they are is not checked. Firmware of devices,
     /// `usr/lib/firmware/**`, never is.
     #[serde(default)]
@@ -163,6 +166,10 @@ pub struct GoProgram {
     /// String variables set by the linker (`-X`): import path and name → value.
     #[serde(default)]
     pub vars: BTreeMap<String, String>,
+    /// Modules that Go's public checksum database does not have. A new version of one is taken over without its word;
+    /// go.sum holds the hash from then on.
+    #[serde(default)]
+    pub no_checksum_database: Vec<Located<String>>,
     /// Links with C libraries; a static binary without any where absent.
     #[serde(default)]
     pub cgo: bool,

@@ -39,6 +39,9 @@ pub struct Rootfs {
     /// Paths that are not taken from the Debian packages, such as `usr/share/doc/**`.
     #[serde(default)]
     pub drop: Vec<Located<PathGlob>>,
+    /// Debian packages that keep a path which two of them bring, and neither replaces the other: path → package.
+    #[serde(default)]
+    pub prefer: BTreeMap<String, Located<String>>,
     /// Files for other processors, such as firmware of guests: whose programs they are is not checked. Firmware of devices,
     /// `usr/lib/firmware/**`, never is.
     #[serde(default)]

@@ -27,6 +27,7 @@ mod judge;
 mod kernel;
 mod layers;
 mod module_signing;
+mod packages;
 mod planner;
 mod programs;
 mod project;
