@@ -39,7 +39,7 @@ struct Remembered {
 }
 
 impl Cache {
-    /// Makes the cache smaller: first goes what no record and nothing in `keep` refers to, then the steps that were not used for
+    /// Makes the cache smaller: first go the blobs that were set aside as damaged, then what no record and nothing in `keep` refers to, then the steps that were not used for
     /// the longest time, until the cache takes at most `limit`. `keep` are blobs to keep in any case, such as the locked inputs.
     ///
     /// # Errors
@@ -56,6 +56,8 @@ impl Cache {
         for thing in records.iter().flat_map(|r| &r.things) {
             *users.entry(*thing).or_default() += 1;
         }
+        // kept for a look at them until now
+        list(&self.cas().damaged())?.iter().try_for_each(|path| remove_all(path))?;
         let mut swept = Swept { left: things.values().copied().sum(), ..Swept::default() };
         let kept = |thing: &Thing| thing.0 == OutputKind::Blob && keep.contains(&thing.1);
         for thing in things.keys().filter(|t| !users.contains_key(*t) && !kept(t)) {
