@@ -9,19 +9,17 @@ use lock::Lock;
 use std::{collections::BTreeSet, fs, io};
 use types::Bytes;
 
-/// Shrinks the cache; inputs of the present lock are kept longest.
+/// Shrinks the cache. Inputs of the lock are kept; a lock that cannot be read is refused before anything is removed.
 pub(crate) fn gc(common: &Common, size: Bytes, verify: bool) -> Result<(), Failure> {
+    // before anything is removed: without a readable lock, the present inputs would be swept away as nobody's
+    let lock = Lock::read(&lock_path())?;
     let session = Session::open(common)?;
     if verify {
         for broken in session.cache.verify()? {
             session.events.say(&format!("removed a damaged {:?}: {}", broken.kind, broken.digest));
         }
     }
-    let mut keep = BTreeSet::new();
-    if let Ok(lock) = Lock::read(&lock_path()) {
-        keep.extend(lock.debs().map(|d| d.sha256));
-        keep.extend(lock.vendors().map(|v| v.sha256));
-    }
+    let keep: BTreeSet<_> = lock.debs().map(|d| d.sha256).chain(lock.vendors().map(|v| v.sha256)).collect();
     let swept = session.cache.gc(size, &keep)?;
     println!(
         "freed {}, {} left; {} steps and {} outputs forgotten",
