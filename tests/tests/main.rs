@@ -5,6 +5,7 @@ mod kernel;
 mod keys;
 mod kubevirt;
 mod kvm;
+mod oracles;
 mod power_cut;
 mod registry;
 mod reproducible;

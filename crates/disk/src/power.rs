@@ -17,7 +17,7 @@ mod states;
 pub use recorder::Recorder;
 pub use states::{Cut, Options, Point, State, points_at, states};
 
-/// Something that a disk was told.
+/// A command to a disk.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Event {
     /// Bytes at a place. Both are multiples of [`SECTOR`](crate::SECTOR).

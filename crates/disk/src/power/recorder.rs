@@ -1,4 +1,4 @@
-//! Remembering what a disk was told.
+//! Records the commands to a disk.
 
 use super::{Event, Logged, overlay, sectors};
 use crate::{

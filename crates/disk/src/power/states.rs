@@ -25,7 +25,7 @@ pub struct Options<'a> {
     pub seed: u64,
     /// Random states at each point.
     pub random_per_point: usize,
-    /// Visits only points for which this is true: the number of events that the disk was told before the cut.
+    /// Visits only points for which this is true: the number of commands that the disk received before the cut.
     pub only: Option<&'a dyn Fn(usize) -> bool>,
 }
 
@@ -78,7 +78,7 @@ pub struct State<'a, B> {
     written: Mutex<HashMap<u64, [u8; SECTOR as usize]>>,
 }
 
-/// What the disk was told up to a point.
+/// The commands that the disk received up to a point.
 struct Seen<'a> {
     events: &'a [Event],
     durable: HashMap<u64, Logged>,
