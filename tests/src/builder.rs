@@ -126,6 +126,7 @@ impl World {
         let files = tempfile::tempdir().unwrap_or_else(|e| panic!("no temporary folder: {e}"));
         let mut sandbox = Sandbox::new("/");
         sandbox.entry = Some(program.clone());
+        sandbox.nested = true;
         // a /tmp of its own, in which there is a place for a checkout that is below the host's
         let tmp = files.path().join("tmp");
         let place = tmp.join(root.strip_prefix("/tmp").unwrap_or(Path::new("")));

@@ -101,6 +101,19 @@ fn offline_with_an_empty_cache_says_what_is_missing_and_opens_no_socket() {
 }
 
 #[test]
+fn a_damaged_lock_keeps_gc_from_removing_anything() {
+    let world = World::new().with_file("evek.lock", "format = 1\n[[deb]\n");
+    world.xtask(&["gc", "--size", "1GB"]).must(LOCK, &["evek.lock", "2"]);
+}
+
+#[test]
+fn a_list_of_mirrors_that_cannot_be_read_is_named() {
+    let sources = "Types: deb\nURIs: mirror+file:///etc/apt/mirrors/debian.list\nSuites: trixie\nComponents: main\n";
+    let world = World::new().with_folder_of("/etc/apt", "sources.list.d/debian.sources", sources.as_bytes());
+    world.xtask(&["lock", "update"]).must(INPUT, &["mirror+file:///etc/apt/mirrors/debian.list: cannot read"]);
+}
+
+#[test]
 fn no_mirror_anywhere_says_how_to_name_one() {
     let ran = World::new().with_empty_folder("/etc/apt").xtask(&["lock", "update"]);
     ran.must(INPUT, &["no mirror", "DEBIAN_SECURITY_MIRROR", "apt configuration"]);

@@ -105,7 +105,8 @@ fn pod_runs(guest: &mut Guest, checks: &mut Checks, limit: Duration) {
     let id = "svc exec kube -- kubectl get pod/probe -o jsonpath={.status.containerStatuses[0].containerID}";
     let Some(id) = checks.answer("the container's id", guest.sh(id)) else { return };
     let id = id.trim_start_matches("containerd://");
-    let root = format!("findmnt -rno FSTYPE,OPTIONS /run/kube-containerd/io.containerd.runtime.v2.task/k8s.io/{id}/rootfs");
+    let root =
+        format!("findmnt -rno FSTYPE,OPTIONS /run/kube-containerd/io.containerd.runtime.v2.task/k8s.io/{id}/rootfs");
     if let Some(root) = checks.answer("the pod's root", guest.sh(&root)) {
         let lower = root.split(',').find_map(|o| o.strip_prefix("lowerdir="));
         let in_store = lower.is_some_and(|l| l.split(':').all(|layer| layer.starts_with("/run/evek/layers/")));

@@ -7,6 +7,7 @@ mod keys;
 mod kubevirt;
 mod kvm;
 mod next_start;
+mod oracles;
 mod power_cut;
 mod registry;
 mod reproducible;

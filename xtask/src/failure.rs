@@ -188,7 +188,7 @@ mod tests {
             (unsolved.into(), Exit::Lock),
             (fetch::Error::Failed { failures: vec![wrong_bytes] }.into(), Exit::Input),
             (fetch::Error::Offline { names: vec!["bash".into()], count: 1 }.into(), Exit::Input),
-            (fetch::NoMirror(debian::Archive::Main).into(), Exit::Input),
+            (fetch::NoMirror { archive: debian::Archive::Main, unusable: vec![] }.into(), Exit::Input),
             (registry::Error::Tag { found: "a b".into() }.into(), Exit::Usage),
             (unreachable.into(), Exit::Input),
             (registry::Error::Cancelled.into(), Exit::Interrupted),

@@ -93,6 +93,12 @@ impl Session {
     pub(crate) fn build(&self, project: &Project, graph: &Graph, targets: &[StepId]) -> Result<Built, Failure> {
         let plan = graph.plan(&self.cache, targets)?;
         self.inputs(project).fetch(graph, &plan, &|e| self.events.fetch(e), &self.events, &self.cancel)?;
+        static SAID: std::sync::Once = std::sync::Once::new();
+        SAID.call_once(|| {
+            if let Some(thinner) = sandbox::thinner(None) {
+                self.events.say(&thinner);
+            }
+        });
         let options = Options { jobs: self.jobs, ..Options::default() };
         Ok(graph.run(&self.cache, targets, &options, &self.events, &self.cancel)?)
     }

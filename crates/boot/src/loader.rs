@@ -11,7 +11,7 @@
 //!  EFI/Linux              kernel images                   the same
 //! ```
 
-use tree::{BadPath, Clash, Content, Entry, Kind, Tree, TreePath};
+use tree::{BadPath, Content, Entry, Kind, Tree, TreePath};
 use types::Arch;
 
 /// Why there is no tree.
@@ -28,7 +28,7 @@ pub enum Error {
     Path(#[from] BadPath),
     /// Two files at one path.
     #[error(transparent)]
-    Clash(#[from] Clash),
+    Tree(#[from] tree::Error),
 }
 
 /// The text of `loader/loader.conf` (systemd, `loader.conf(5)`): no menu unless a person holds a key, no editing of the
@@ -95,7 +95,7 @@ const KEYS: &str = "loader/keys/auto";
 /// The files of an EFI system partition.
 ///
 /// # Errors
-/// [`Error::Name`], or [`Error::Clash`] for a duplicate name.
+/// [`Error::Name`], or [`Error::Tree`] for a duplicate name.
 pub fn esp(esp: Esp) -> Result<Tree, Error> {
     let file = |content| Entry { kind: Kind::File(content), ..Entry::file(0o644, Vec::new()) };
     let mut tree = Tree::default();

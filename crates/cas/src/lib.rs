@@ -4,15 +4,19 @@
 //! <root>/blobs/ab/abcdef…64 hex    one file a blob, mode 0444
 //! <root>/tmp/…                     being written; renamed into place once complete, so that a
 //!                                  crash at any moment leaves either the whole blob or none
+//! <root>/damaged/<64 hex>          set aside because its bytes did not have its digest
 //! ```
-//! A blob's name is a promise, not a proof: power cuts and bad disks break it. [`Cas::verify`] checks; whoever finds a
-//! broken blob calls [`Cas::remove`] and makes it again.
+//! A blob's name is a promise, not a proof: power cuts and bad disks break it. [`Cas::verify`] reads every byte;
+//! [`Cas::verify_once`] does so once in a process, and is what a reader of an input calls. A broken input is set aside
+//! ([`Cas::set_aside`]) and fetched anew; a broken output is removed ([`Cas::remove`]) and made anew.
 //!
 //! This crate knows nothing of steps, keys or downloads.
 
 use std::{
+    collections::HashSet,
     fs, io,
     path::{Path, PathBuf},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 use types::{Bytes, Digest, DigestWriter, Hasher};
 
@@ -50,6 +54,8 @@ fn io_error(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Erro
 #[derive(Debug, Clone)]
 pub struct Cas {
     root: PathBuf,
+    /// The blobs whose bytes this process has hashed, reading or writing them.
+    verified: Arc<Mutex<HashSet<Digest>>>,
 }
 
 impl Cas {
@@ -58,11 +64,11 @@ impl Cas {
     /// # Errors
     /// When the folders cannot be made.
     pub fn open(root: &Path) -> Result<Self, Error> {
-        for folder in ["blobs", "tmp"] {
+        for folder in ["blobs", "damaged", "tmp"] {
             let path = root.join(folder);
             fs::create_dir_all(&path).map_err(io_error("create", &path))?;
         }
-        Ok(Self { root: root.to_owned() })
+        Ok(Self { root: root.to_owned(), verified: Arc::default() })
     }
 
     /// The folder given to [`Cas::open`].
@@ -156,7 +162,14 @@ impl Cas {
         let path = self.path(digest);
         let folder = path.parent().expect("a blob's path has a folder");
         fs::create_dir_all(folder).map_err(io_error("create", folder))?;
-        fs::rename(file, &path).map_err(io_error("rename into", &path))
+        fs::rename(file, &path).map_err(io_error("rename into", &path))?;
+        self.verified().insert(*digest);
+        Ok(())
+    }
+
+    /// A thread that panicked leaves the set as it was.
+    fn verified(&self) -> MutexGuard<'_, HashSet<Digest>> {
+        self.verified.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Checks that the blob's bytes have its digest.
@@ -166,7 +179,40 @@ impl Cas {
     pub fn verify(&self, digest: &Digest) -> Result<(), Error> {
         let path = self.path(digest);
         let found = digest_of_file(&path)?;
-        if found == *digest { Ok(()) } else { Err(Error::Mismatch { path, expected: *digest, found }) }
+        if found == *digest {
+            self.verified().insert(*digest);
+            return Ok(());
+        }
+        self.verified().remove(digest);
+        Err(Error::Mismatch { path, expected: *digest, found })
+    }
+
+    /// As [`Cas::verify`], for a blob that is about to be read: hashes it unless this process has done so before.
+    ///
+    /// # Errors
+    /// As [`Cas::verify`].
+    pub fn verify_once(&self, digest: &Digest) -> Result<(), Error> {
+        // not locked while hashing: two threads may hash one blob, which costs time and nothing else
+        if self.verified().contains(digest) && self.has(digest) { Ok(()) } else { self.verify(digest) }
+    }
+
+    /// Moves a damaged blob out of the way, to be looked at, and returns where it went. A blob that is not here is no error.
+    ///
+    /// # Errors
+    /// When it is here and cannot be moved.
+    pub fn set_aside(&self, digest: &Digest) -> Result<PathBuf, Error> {
+        let (path, aside) = (self.path(digest), self.damaged().join(digest.hex()));
+        self.verified().remove(digest);
+        match fs::rename(&path, &aside) {
+            Err(e) if e.kind() != io::ErrorKind::NotFound => Err(io_error("move away", &path)(e)),
+            _ => Ok(aside),
+        }
+    }
+
+    /// The folder of the blobs that were set aside.
+    #[must_use]
+    pub fn damaged(&self) -> PathBuf {
+        self.root.join("damaged")
     }
 
     /// Removes the blob; one that is not here is no error.
@@ -281,6 +327,30 @@ mod tests {
         fs::remove_file(cas.path(&digest)).unwrap();
         fs::write(cas.path(&digest), b"some").unwrap();
         assert!(matches!(cas.verify(&digest), Err(Error::Mismatch { .. })));
+    }
+
+    #[test]
+    fn a_flipped_bit_is_found_once_and_set_aside() {
+        let dir = tempfile::tempdir().unwrap();
+        let digest = Cas::open(dir.path()).unwrap().put(b"some bytes").unwrap();
+        let damage = |cas: &Cas| {
+            fs::remove_file(cas.path(&digest)).unwrap();
+            fs::write(cas.path(&digest), b"some bytez").unwrap();
+        };
+        // as another process would see it
+        let cas = Cas::open(dir.path()).unwrap();
+        cas.verify_once(&digest).unwrap();
+        damage(&cas);
+        cas.verify_once(&digest).expect("hashed before in this process");
+        assert!(matches!(cas.verify(&digest), Err(Error::Mismatch { .. })));
+        assert!(matches!(cas.clone().verify_once(&digest), Err(Error::Mismatch { .. })), "no longer taken as verified");
+        let aside = cas.set_aside(&digest).unwrap();
+        assert_eq!(fs::read(aside).unwrap(), b"some bytez");
+        assert!(!cas.has(&digest));
+        assert!(matches!(cas.verify_once(&digest), Err(Error::Io { .. })), "it is not here");
+        cas.set_aside(&digest).unwrap();
+        cas.put(b"some bytes").unwrap();
+        cas.verify_once(&digest).unwrap();
     }
 
     #[test]

@@ -10,6 +10,7 @@
 
 pub mod deb;
 pub mod deb822;
+pub mod limit;
 mod packages;
 mod provider;
 pub mod relation;

@@ -149,7 +149,7 @@ pub struct Universe<'a> {
 }
 
 impl<'a> Universe<'a> {
-    /// Reads the indexes. What is in two suites, or as `all` in the index of two architectures, counts once, for the index
+    /// Reads the indexes. A package in two suites, or as `all` in the index of two architectures, is taken once, for the index
     /// that is given first.
     ///
     /// # Errors

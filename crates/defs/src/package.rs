@@ -47,6 +47,9 @@ pub struct Package {
     /// Paths of Debian packages to leave out, such as `usr/share/doc/**`.
     #[serde(default)]
     pub drop: Vec<Located<PathGlob>>,
+    /// Conflicts of two Debian packages about one path, where neither replaces the other: path → package that wins.
+    #[serde(default)]
+    pub prefer: BTreeMap<String, Located<String>>,
     /// Files for other processors, such as firmware of guests. The builder does not check their architecture, nor that
     /// of `usr/lib/firmware/**`.
     #[serde(default)]
@@ -164,6 +167,10 @@ pub struct GoProgram {
     /// String variables set by the linker (`-X`): import path and name → value.
     #[serde(default)]
     pub vars: BTreeMap<String, String>,
+    /// Modules that Go's public checksum database lacks. A new version of such a module is accepted without the database;
+    /// go.sum holds its hash from then on.
+    #[serde(default)]
+    pub no_checksum_database: Vec<Located<String>>,
     /// Links with C libraries. Where absent, the binary is static and has none.
     #[serde(default)]
     pub cgo: bool,

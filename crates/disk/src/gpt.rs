@@ -20,17 +20,6 @@ const ENTRY_SECTORS: u64 = 32;
 /// UTF-16 units in a label.
 pub(crate) const LABEL_UNITS: usize = 36;
 
-/// Attribute bit: the platform needs this partition.
-pub const REQUIRED: u64 = 1;
-/// Attribute bit: legacy BIOS bootable; EVE sets it on the EFI system partition.
-pub const LEGACY_BOOTABLE: u64 = 1 << 2;
-
-/// EVE's attribute bits of a slot (ChromeOS' too): priority 48–51, tries left 52–55, successful 56.
-#[must_use]
-pub const fn slot_attributes(priority: u8, tries: u8, successful: bool) -> u64 {
-    ((priority & 15) as u64) << 48 | ((tries & 15) as u64) << 52 | (successful as u64) << 56
-}
-
 /// A table as found on a disk.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Table {
@@ -140,7 +129,7 @@ fn read_copy(disk: &impl Blocks, copy: &'static str, lba: u64, sectors: u64) -> 
     Ok(Copy { table, header, raw, entries: bytes })
 }
 
-/// Reads and checks a header alone, and returns its sector too.
+/// Reads and verifies one header without its entries, and returns its sector too.
 fn read_header(disk: &impl Blocks, copy: &'static str, lba: u64, sectors: u64) -> Result<(GPTHeader, Vec<u8>), Error> {
     let bad = |problem: String| Error::Table { copy, problem };
     if sectors < 2 + 2 * 33 {

@@ -1,4 +1,5 @@
-//! Writing plain, uncompressed EROFS file systems from a [`tree::Tree`], on the builder and on the device.
+//! Writes plain, uncompressed EROFS file systems from a [`tree::Tree`], on the builder and on the device, and reads the
+//! regular files of such a file system back.
 //!
 //! ```text
 //! block 0            1 …             metadata end
@@ -14,9 +15,11 @@
 //! so that files of any size pass through. The bytes depend on tree and [`Options`] only: a device that rebuilds a slot
 //! gets the root hash that was signed.
 //!
-//! Deliberately absent: compression (layers are compressed by `mkfs.erofs`, once), shared xattrs, chunks and
-//! deduplication, other block sizes, and reading files back; [`Superblock`] reads what tells the size, [`files()`] what each
-//! file takes, in compressed file systems too.
+//! Three readers belong to it. [`Superblock`] reads the length of a file system, [`files()`] the bytes that each file takes,
+//! in compressed file systems too, and [`extract`] copies the contents of a plain one.
+//!
+//! Deliberately absent: compression (layers are compressed by `mkfs.erofs`, once), reading compressed contents, shared
+//! xattrs, chunks and deduplication, and other block sizes.
 
 mod folder;
 mod inode;

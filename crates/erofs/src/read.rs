@@ -1,4 +1,4 @@
-//! Reading the inodes of a file system that is there, compressed ones too: what each file takes, without unpacking anything.
+//! Reads a file system: the bytes that each file takes, in compressed ones too, and the contents of plain ones.
 //!
 //! Format: kernel, `fs/erofs/erofs_fs.h`, `struct erofs_inode_compact`, `erofs_inode_extended` and `erofs_dirent`.
 
@@ -23,7 +23,7 @@ pub struct StoredFile {
     pub path: String,
     /// Its length.
     pub plain: Bytes,
-    /// The blocks that hold it, compressed where it is; a tail that lies behind its inode counts by its bytes.
+    /// The blocks that hold it, compressed where it is; of a tail that lies behind its inode the bytes alone.
     pub stored: Bytes,
 }
 

@@ -1,7 +1,7 @@
 //! The package indexes of suites, for `lock update`.
 
-use crate::{Error, Event, Fetcher, NoMirror, Want, transport::Said};
-use debian::{Archive, Expiry, Index, Release, ReleaseError};
+use crate::{Error, Event, Fetcher, NoMirror, Want, transport::Refusal};
+use debian::{Archive, Expiry, Index, Release, ReleaseError, limit};
 use std::io::Read as _;
 use types::{Arch, Bytes, Digest};
 
@@ -82,7 +82,7 @@ impl Fetcher {
                 let damaged = |source| IndexError::Damaged { name: want.name.clone(), sha256: want.sha256, source };
                 let packed = self.cas().read(&want.sha256).map_err(Error::Store)?;
                 let mut text = String::new();
-                lzma_rust2::XzReader::new(packed.as_slice(), true).read_to_string(&mut text).map_err(damaged)?;
+                limit::xz(packed.as_slice(), limit::INDEX).read_to_string(&mut text).map_err(damaged)?;
                 Ok(Index { suite: suite.to_owned(), arch, text })
             })
             .collect()
@@ -105,8 +105,8 @@ impl Fetcher {
                     Ok(_) => return Ok(bytes),
                     Err(e) => e.to_string(),
                 },
-                Err(Said::No(said)) => return Err(said),
-                Err(Said::Broken(said)) => said,
+                Err(Refusal::No(said)) => return Err(said),
+                Err(Refusal::Broken(said)) => said,
             };
             if last {
                 return Err(said);

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! Want {name, sha256, size, path on a mirror}
-//!   │   in the store already? done
+//!   │   in the store already, with the right bytes? done
 //!   ▼
 //! mirror ─404─► archive folder ─► further mirror ─► … ─► error: every place and what it said
 //!   │ 8 at a time, resumed where they broke off, retried
@@ -30,7 +30,7 @@ pub use transport::agent;
 use cas::Cas;
 use debian::Archive;
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::{BTreeSet, VecDeque},
     path::PathBuf,
     sync::{Mutex, MutexGuard, PoisonError},
     time::Duration,
@@ -156,20 +156,56 @@ impl Fetcher {
         &self.options.mirrors
     }
 
-    /// The wants that are not in the store, each digest once, in the given order.
-    fn missing<'w>(&self, wants: &'w [Want]) -> Vec<&'w Want> {
-        let mut seen = BTreeMap::new();
-        let absent = |w: &&Want| self.cas.size(&w.sha256) != Some(w.size) && seen.insert(w.sha256, ()).is_none();
-        wants.iter().filter(absent).collect()
+    /// The wants that are not in the store with the right bytes, each digest once, in the given order. Damaged ones are set
+    /// aside.
+    fn missing<'w>(
+        &self,
+        wants: &'w [Want],
+        progress: &(dyn Fn(Event<'_>) + Sync),
+    ) -> Result<Vec<&'w Want>, cas::Error> {
+        let mut seen = BTreeSet::new();
+        let mut missing = Vec::new();
+        for want in wants.iter().filter(|want| seen.insert(want.sha256)) {
+            if !self.sound(&want.sha256, &want.name, progress)? {
+                missing.push(want);
+            }
+        }
+        Ok(missing)
     }
 
-    /// Brings everything wanted into the store. What is there with the right size is taken as it is.
+    /// Whether an input is in the store with the right bytes, which are hashed once in a process. A damaged one is set aside,
+    /// and `progress` receives [`Event::Trouble`] that says where.
+    ///
+    /// # Errors
+    /// When a blob cannot be read or moved.
+    pub fn sound(
+        &self,
+        sha256: &Digest,
+        name: &str,
+        progress: &(dyn Fn(Event<'_>) + Sync),
+    ) -> Result<bool, cas::Error> {
+        if !self.cas.has(sha256) {
+            return Ok(false);
+        }
+        let found = match self.cas.verify_once(sha256) {
+            Ok(()) => return Ok(true),
+            Err(cas::Error::Mismatch { found, .. }) => found,
+            Err(e) => return Err(e),
+        };
+        let aside = self.cas.set_aside(sha256)?;
+        let said = format!("damaged: its digest is {found}, expected {sha256}; set aside as {}", aside.display());
+        progress(Event::Trouble { name, place: &self.cas.path(sha256).display().to_string(), said: &said });
+        Ok(false)
+    }
+
+    /// Brings everything wanted into the store. The bytes of what is there are verified, once in a process; a damaged blob is
+    /// set aside and fetched anew.
     ///
     /// # Errors
     /// [`Error::Failed`] with every place tried, once no place has an input; what was fetched until then stays. The others as
     /// [`Error`] lists.
     pub fn fetch(&self, wants: &[Want], progress: &(dyn Fn(Event<'_>) + Sync)) -> Result<(), Error> {
-        let missing = self.missing(wants);
+        let missing = self.missing(wants, progress)?;
         if missing.is_empty() {
             return Ok(());
         }

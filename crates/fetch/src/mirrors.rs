@@ -27,19 +27,39 @@ const SUITES: [&str; 14] = [
 /// The mirrors of Debian's archives.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Mirrors {
-    main: Option<String>,
-    security: Option<String>,
+    main: Found,
+    security: Found,
+}
+
+/// The mirror of one archive, or why there is none.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+struct Found {
+    base: Option<String>,
+    unusable: Vec<String>,
 }
 
 /// No mirror is known.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
     "no mirror of Debian's {} archive is known: set {} to the URL that has dists/ and pool/; \
-     it is otherwise taken from this machine's apt configuration, where no source of {} was found",
-    if *.0 == Archive::Main { "main" } else { "security" }, variable(*.0),
-    if *.0 == Archive::Main { "Debian" } else { "Debian security" }
+     it is otherwise taken from this machine's apt configuration, {}",
+    if *archive == Archive::Main { "main" } else { "security" }, variable(*archive), reason(*archive, unusable)
 )]
-pub struct NoMirror(pub Archive);
+pub struct NoMirror {
+    /// The archive without a mirror.
+    pub archive: Archive,
+    /// Sources of apt that name the archive and that no mirror could be taken from, each with the reason.
+    pub unusable: Vec<String>,
+}
+
+fn reason(archive: Archive, unusable: &[String]) -> String {
+    let name = if archive == Archive::Main { "Debian" } else { "Debian security" };
+    if unusable.is_empty() {
+        return format!("where no source of {name} was found");
+    }
+    let lines: String = unusable.iter().map(|line| format!("\n  {line}")).collect();
+    format!("where no source of {name} can be used:{lines}")
+}
 
 fn variable(archive: Archive) -> &'static str {
     match archive {
@@ -50,20 +70,25 @@ fn variable(archive: Archive) -> &'static str {
 
 impl Mirrors {
     /// From `DEBIAN_MIRROR` and `DEBIAN_SECURITY_MIRROR` (looked up by `env`), else from the apt configuration in `apt`
-    /// (`/etc/apt`). The host's release does not matter, its sources' base URLs do. What is not found is an error only once it
+    /// (`/etc/apt`). The host's release does not matter, its sources' base URLs do. A missing mirror is an error only once it
     /// is needed, see [`Mirrors::base`].
     #[must_use]
     pub fn discover(env: impl Fn(&str) -> Option<String>, apt: &Path) -> Self {
         let mut found = Self::default();
         for (archive, uri) in apt_sources(apt) {
             let place = found.place(archive);
-            if place.is_none() {
-                *place = Some(base_of(&uri));
+            if place.base.is_some() {
+                continue;
+            }
+            match base_url(&uri) {
+                Ok(base) => place.base = Some(base),
+                Err(reason) if !place.unusable.contains(&reason) => place.unusable.push(reason),
+                Err(_) => {}
             }
         }
         for archive in [Archive::Main, Archive::Security] {
             if let Some(uri) = env(variable(archive)).filter(|v| !v.trim().is_empty()) {
-                *found.place(archive) = Some(base_of(uri.trim()));
+                found.place(archive).base = Some(base_of(uri.trim()));
             }
         }
         found
@@ -74,19 +99,63 @@ impl Mirrors {
     /// # Errors
     /// [`NoMirror`], which says what to set.
     pub fn base(&self, archive: Archive) -> Result<&str, NoMirror> {
-        let base = match archive {
+        let found = match archive {
             Archive::Main => &self.main,
             Archive::Security => &self.security,
         };
-        base.as_deref().ok_or(NoMirror(archive))
+        found.base.as_deref().ok_or_else(|| NoMirror { archive, unusable: found.unusable.clone() })
     }
 
-    fn place(&mut self, archive: Archive) -> &mut Option<String> {
+    fn place(&mut self, archive: Archive) -> &mut Found {
         match archive {
             Archive::Main => &mut self.main,
             Archive::Security => &mut self.security,
         }
     }
+}
+
+/// The base URL that a URI of apt stands for; of a list of mirrors the first.
+fn base_url(uri: &str) -> Result<String, String> {
+    let (scheme, rest) = uri.split_once(':').unwrap_or(("", uri));
+    // apt takes `file:/path` and `file:///path`
+    let path = || format!("/{}", rest.trim_start_matches('/'));
+    match scheme {
+        "http" | "https" if rest.starts_with("//") => Ok(base_of(uri)),
+        "file" | "copy" => Ok(base_of(&format!("file://{}", path()))),
+        "mirror+file" | "mirror+copy" => first_of_list(uri, Path::new(&path())),
+        "mirror" | "mirror+http" | "mirror+https" => {
+            Err(format!("{uri}: a list of mirrors is read from a file only (mirror+file:)"))
+        }
+        _ => Err(format!("{uri}: this scheme is not supported")),
+    }
+}
+
+/// The mirror that a list names first: a URI a line, each perhaps with `priority:<n>`, of which the smallest comes first, and
+/// with `type:deb` or `type:deb-src` (apt-transport-mirror(1)).
+fn first_of_list(uri: &str, list: &Path) -> Result<String, String> {
+    let text = fs::read_to_string(list).map_err(|e| format!("{uri}: cannot read {}: {e}", list.display()))?;
+    let mut mirrors: Vec<(u64, &str)> = Vec::new();
+    for line in text.lines().map(str::trim).filter(|line| !line.starts_with('#')) {
+        let mut words = line.split_whitespace();
+        let Some(mirror) = words.next() else { continue };
+        let (mut priority, mut types) = (u64::MAX, Vec::new());
+        for word in words {
+            match word.split_once(':') {
+                Some(("priority", n)) => priority = n.parse().unwrap_or(u64::MAX),
+                Some(("type", kind)) => types.push(kind),
+                _ => {}
+            }
+        }
+        if types.is_empty() || types.contains(&"deb") {
+            mirrors.push((priority, mirror));
+        }
+    }
+    mirrors.sort_by_key(|(priority, _)| *priority);
+    let usable = mirrors.iter().find_map(|(_, mirror)| match mirror.split_once(':')?.0 {
+        "http" | "https" | "file" | "copy" => base_url(mirror).ok(),
+        _ => None,
+    });
+    usable.ok_or_else(|| format!("{uri}: {} names no http, https or file mirror", list.display()))
 }
 
 fn base_of(uri: &str) -> String {
@@ -154,9 +223,6 @@ fn stanza(stanza: &deb822::Stanza<'_>) -> Vec<(Archive, String)> {
 }
 
 fn source(uri: &str, suite: &str) -> Option<(Archive, String)> {
-    if !["http://", "https://", "file://"].iter().any(|scheme| uri.starts_with(scheme)) {
-        return None;
-    }
     let (release, rest) = suite.find(['-', '/']).map_or((suite, ""), |i| suite.split_at(i));
     // `rc-buggy` has the separator in its name
     let is_debian = SUITES.contains(&release) || SUITES.contains(&suite);

@@ -1,6 +1,6 @@
 //! Fetching one input from the first place that has it.
 
-use crate::{Error, Event, Fetcher, Source, Want, transport::Said};
+use crate::{Error, Event, Fetcher, Source, Want, transport::Refusal};
 use std::{
     fmt,
     fs::{self, File},
@@ -57,7 +57,7 @@ pub(crate) enum Problem {
 
 /// Why a place did not give the right bytes.
 enum Wrong {
-    Said(Said),
+    Refused(Refusal),
     /// Complete, and not what the lock names.
     Content(String),
     /// No other place would help.
@@ -72,9 +72,9 @@ impl Fetcher {
             let said = match self.try_place(want, &place, progress) {
                 Ok(()) => return Ok(()),
                 Err(Wrong::Stop(error)) => return Err(Problem::Stop(error)),
-                Err(Wrong::Content(said) | Wrong::Said(Said::No(said) | Said::Broken(said))) => said,
+                Err(Wrong::Content(said) | Wrong::Refused(Refusal::No(said) | Refusal::Broken(said))) => said,
             };
-            // offline, every mirror refuses by our own wish: that is told once, when nothing else has it
+            // offline, every mirror refuses because of our own option: one error says so when no folder has the input
             if !self.options.offline {
                 progress(Event::Trouble { name: &want.name, place: &place, said: &said });
             }
@@ -119,7 +119,7 @@ impl Fetcher {
                 },
                 Err(error) => error,
             };
-            let Wrong::Said(Said::Broken(said)) = &error else { return Err(error) };
+            let Wrong::Refused(Refusal::Broken(said)) = &error else { return Err(error) };
             if fs::metadata(&partial).map_or(0, |m| m.len()) > before {
                 (retries, pause) = (0, self.pause);
             } else if retries == RETRIES {
@@ -152,7 +152,7 @@ impl Fetcher {
         if have == want.size.0 && have > 0 {
             return Ok(());
         }
-        let mut opened = self.transport.open(url, have).map_err(Wrong::Said)?;
+        let mut opened = self.transport.open(url, have).map_err(Wrong::Refused)?;
         if opened.start != have {
             file.set_len(opened.start).and_then(|()| file.rewind()).map_err(store("truncate"))?;
             have = opened.start;
@@ -195,5 +195,5 @@ impl Fetcher {
 }
 
 fn broken(said: String) -> Wrong {
-    Wrong::Said(Said::Broken(said))
+    Wrong::Refused(Refusal::Broken(said))
 }

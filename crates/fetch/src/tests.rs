@@ -243,6 +243,68 @@ fn offline_opens_no_connection_and_names_what_is_missing() {
     assert!(server.log.lock().unwrap().is_empty());
 }
 
+/// Changes a byte of a blob and keeps its size, as a bad disk does; returns the store as a later process sees it.
+fn damaged(cas: &Cas, bytes: &[u8]) -> Cas {
+    let path = cas.path(&Digest::of(bytes));
+    let mut bytes = bytes.to_vec();
+    bytes[0] ^= 1;
+    fs::remove_file(&path).unwrap();
+    fs::write(&path, bytes).unwrap();
+    Cas::open(cas.root()).unwrap()
+}
+
+#[test]
+fn a_damaged_input_of_the_right_size_is_set_aside_and_fetched_anew() {
+    let server = serve(&[("pool/x", Answer::Whole(b"input".to_vec()))]);
+    let (_dir, first) = fetcher(from(&server.url));
+    let want = want("x", b"input");
+    first.fetch(std::slice::from_ref(&want), &|_| ()).unwrap();
+    let second = Fetcher::new(damaged(first.cas(), b"input"), from(&server.url));
+    let trouble = Mutex::new(Vec::new());
+    let note = |event: Event<'_>| {
+        if let Event::Trouble { name, said, .. } = event {
+            trouble.lock().unwrap().push(format!("{name}: {said}"));
+        }
+    };
+    second.fetch(std::slice::from_ref(&want), &note).unwrap();
+    second.cas().verify(&want.sha256).unwrap();
+    let aside = second.cas().damaged().join(want.sha256.hex());
+    assert_eq!(fs::read(&aside).unwrap(), b"hnput");
+    let found = Digest::of(b"hnput");
+    let said = format!("x: damaged: its digest is {found}, expected {}; set aside as {}", want.sha256, aside.display());
+    assert_eq!(*trouble.lock().unwrap(), [said]);
+    assert_eq!(server.log.lock().unwrap().len(), 2);
+}
+
+#[test]
+fn offline_a_damaged_input_is_missing_and_named() {
+    let (_dir, first) = fetcher(Options { offline: true, ..Options::default() });
+    first.cas().put(b"input").unwrap();
+    let cas = damaged(first.cas(), b"input");
+    let offline = Fetcher::new(cas, Options { offline: true, ..Options::default() });
+    let trouble = Mutex::new(0);
+    let note = |event: Event<'_>| {
+        assert!(matches!(event, Event::Trouble { name: "x", .. } | Event::Plan { .. }), "{event:?}");
+        *trouble.lock().unwrap() += usize::from(matches!(event, Event::Trouble { .. }));
+    };
+    let error = offline.fetch(&[want("x", b"input")], &note).unwrap_err().to_string();
+    assert!(error.starts_with("1 inputs are not in the cache and --offline forbids to fetch them: x; "), "{error}");
+    assert_eq!(*trouble.lock().unwrap(), 1);
+}
+
+#[test]
+fn a_damaged_file_of_an_archive_folder_is_written_again() {
+    let (dir, keeper) = fetcher(Options::default());
+    keeper.cas().put(b"input").unwrap();
+    let (folder, want) = (dir.path().join("kept"), want("x", b"input"));
+    archive(keeper.cas(), &folder, std::slice::from_ref(&want)).unwrap();
+    let file = archive::path_in(&folder, &want.sha256);
+    fs::remove_file(&file).unwrap();
+    fs::write(&file, b"jnput").unwrap();
+    archive(keeper.cas(), &folder, std::slice::from_ref(&want)).unwrap();
+    assert_eq!(fs::read(&file).unwrap(), b"input");
+}
+
 #[test]
 fn without_a_mirror_the_error_says_what_to_set() {
     let (_dir, fetcher) = fetcher(Options::default());

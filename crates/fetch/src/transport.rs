@@ -10,7 +10,7 @@ use ureq::tls::{RootCerts, TlsConfig, TlsProvider};
 
 /// Why a place does not give a file.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Said {
+pub(crate) enum Refusal {
     /// It does not have it; asking again is of no use.
     No(String),
     /// It failed; it may work later.
@@ -34,18 +34,18 @@ impl Transport {
     }
 
     /// Opens a `file://`, `http://` or `https://` URL. A server that cannot resume starts at 0.
-    pub(crate) fn open(&self, url: &str, from: u64) -> Result<Opened, Said> {
+    pub(crate) fn open(&self, url: &str, from: u64) -> Result<Opened, Refusal> {
         if let Some(path) = url.strip_prefix("file://") {
             return open_file(path, from);
         }
-        let Some(agent) = &self.agent else { return Err(Said::No("not asked, --offline".to_owned())) };
+        let Some(agent) = &self.agent else { return Err(Refusal::No("not asked, --offline".to_owned())) };
         let mut request = agent.get(url);
         if from > 0 {
             request = request.header("Range", format!("bytes={from}-"));
         }
         let response = request.call().map_err(|e| match e {
-            ureq::Error::BadUri(_) | ureq::Error::InvalidProxyUrl => Said::No(e.to_string()),
-            e => Said::Broken(chain(&e)),
+            ureq::Error::BadUri(_) | ureq::Error::InvalidProxyUrl => Refusal::No(e.to_string()),
+            e => Refusal::Broken(chain(&e)),
         })?;
         let status = response.status();
         let start = match status.as_u16() {
@@ -54,26 +54,26 @@ impl Transport {
                 let range = response.headers().get("Content-Range").and_then(|v| v.to_str().ok());
                 match range.and_then(first_byte) {
                     Some(start) if start == from => from,
-                    _ => return Err(Said::No("answers a request for a range with another range".to_owned())),
+                    _ => return Err(Refusal::No("answers a request for a range with another range".to_owned())),
                 }
             }
             // The file ends before the byte asked for: have it from the start.
             416 if from > 0 => return self.open(url, 0),
-            408 | 429 | 500..=599 => return Err(Said::Broken(format!("HTTP status {status}"))),
-            _ => return Err(Said::No(format!("HTTP status {status}"))),
+            408 | 429 | 500..=599 => return Err(Refusal::Broken(format!("HTTP status {status}"))),
+            _ => return Err(Refusal::No(format!("HTTP status {status}"))),
         };
         Ok(Opened { start, body: Box::new(response.into_body().into_reader()) })
     }
 }
 
-fn open_file(path: &str, from: u64) -> Result<Opened, Said> {
+fn open_file(path: &str, from: u64) -> Result<Opened, Refusal> {
     let open = || {
         let mut file = File::open(path)?;
         let start = if file.metadata()?.len() < from { 0 } else { from };
         file.seek(SeekFrom::Start(start))?;
         Ok(Opened { start, body: Box::new(file) as Box<dyn Read> })
     };
-    open().map_err(|e: std::io::Error| Said::No(e.to_string()))
+    open().map_err(|e: std::io::Error| Refusal::No(e.to_string()))
 }
 
 /// `bytes 100-199/200`

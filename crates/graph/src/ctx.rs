@@ -99,18 +99,26 @@ impl<'a> Ctx<'a> {
         Ok(serde_json::from_value(serde_json::Value::Object(self.step.params.clone()))?)
     }
 
-    /// Where an input is. Must not be written to.
+    /// Where an input is. Must not be written to. The bytes of an input that no step has made are verified, once in a process.
     ///
     /// # Errors
-    /// When the definition names no such input, or it is not in the cache.
+    /// When the definition names no such input, it is not in the cache, or it is damaged there.
     pub fn input(&self, label: &str) -> Result<PathBuf, StepError> {
         let (path, digest) = self.find(label)?;
-        match digest {
-            Some(digest) if !path.exists() => {
-                Err(StepError::InputMissing { label: label.to_owned(), digest: *digest, path: path.clone() })
-            }
-            _ => Ok(path.clone()),
+        if let Some(digest) = digest.filter(|_| !path.exists()) {
+            return Err(StepError::InputMissing { label: label.to_owned(), digest, path: path.clone() });
         }
+        // outputs of steps before are as good as the disk; an input may have lain in the cache for years
+        if let Some(Input::Blob(digest)) = self.step.inputs.get(label) {
+            self.cas().verify_once(digest).map_err(|e| match e {
+                cas::Error::Mismatch { found, .. } => {
+                    let (label, digest, path) = (label.to_owned(), *digest, path.clone());
+                    StepError::InputDamaged { label, digest, found, path }
+                }
+                other => other.into(),
+            })?;
+        }
+        Ok(path.clone())
     }
 
     /// The digest of an input.

@@ -154,6 +154,17 @@ pub enum StepError {
         /// The expected path.
         path: PathBuf,
     },
+    /// The bytes of an input do not have its digest.
+    InputDamaged {
+        /// The input's label.
+        label: String,
+        /// The digest it should have.
+        digest: Digest,
+        /// The digest it has.
+        found: Digest,
+        /// Where it is.
+        path: PathBuf,
+    },
     /// It failed with this error.
     Other(Box<dyn error::Error + Send + Sync>),
 }
@@ -173,7 +184,7 @@ impl StepError {
 
     pub(crate) fn class(&self) -> FailureClass {
         match self {
-            Self::NoInput { .. } | Self::InputMissing { .. } => FailureClass::Input,
+            Self::NoInput { .. } | Self::InputMissing { .. } | Self::InputDamaged { .. } => FailureClass::Input,
             Self::Other(e) if is_full(e.as_ref()) => FailureClass::DiskFull,
             Self::Cancelled | Self::Other(_) => FailureClass::Step,
         }
@@ -190,6 +201,12 @@ impl fmt::Display for StepError {
             Self::InputMissing { label, digest, path } => {
                 write!(f, "input `{label}` ({digest}) is not at {}: fetch the inputs again", path.display())
             }
+            Self::InputDamaged { label, digest, found, path } => write!(
+                f,
+                "input `{label}` is damaged: {} has the digest {found}, expected {digest}; run the build again, which \
+                 sets it aside and fetches it anew",
+                path.display()
+            ),
             Self::Other(e) => {
                 let mut text = e.to_string();
                 // causes that the text does not already include

@@ -39,8 +39,9 @@ struct Remembered {
 }
 
 impl Cache {
-    /// Shrinks the cache to at most `limit`. Removes first the outputs to which no record and no member of `keep`
-    /// refers, then the least recently used steps. `keep` are blobs to keep in any case, such as the locked inputs.
+    /// Shrinks the cache to at most `limit`. Removes first the blobs that were set aside as damaged, then the outputs to
+    /// which no record and no member of `keep` refers, then the least recently used steps. `keep` are blobs to keep in any
+    /// case, such as the locked inputs.
     ///
     /// # Errors
     /// [`Error::InUse`] while another process uses the cache; or when something cannot be read or removed.
@@ -56,6 +57,8 @@ impl Cache {
         for thing in records.iter().flat_map(|r| &r.things) {
             *users.entry(*thing).or_default() += 1;
         }
+        // kept for a look at them until now
+        list(&self.cas().damaged())?.iter().try_for_each(|path| remove_all(path))?;
         let mut swept = Swept { left: things.values().copied().sum(), ..Swept::default() };
         let kept = |thing: &Thing| thing.0 == OutputKind::Blob && keep.contains(&thing.1);
         for thing in things.keys().filter(|t| !users.contains_key(*t) && !kept(t)) {

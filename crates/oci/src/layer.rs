@@ -24,7 +24,7 @@ const BUFFER: usize = 256 * 1024;
 /// The name and link name fields of a ustar header hold 100 bytes.
 const NAME_FIELD: usize = 100;
 
-/// Writes a tree as a tar, hashing it on the way. `progress` is told the bytes of each file as they are written.
+/// Writes a tree as a tar, hashing it on the way. `progress` receives the number of bytes as they are written.
 ///
 /// # Errors
 /// When a file's bytes cannot be read, the output cannot be written, or a hard link's target is no file of the tree.
@@ -40,7 +40,7 @@ pub fn write_tar(tree: &Tree, out: impl Write, mut progress: impl FnMut(u64)) ->
     let mut links = Vec::new();
     for (path, entry) in tree.iter().filter(|(path, _)| !path.is_root()) {
         match &entry.kind {
-            Kind::Hardlink(target) => links.push((path, link_target(tree, path, target)?)),
+            Kind::Hardlink(target) => links.push((path, tree.link_target(path, target)?)),
             _ => tar.append(path, entry, None)?,
         }
     }
@@ -50,19 +50,6 @@ pub fn write_tar(tree: &Tree, out: impl Write, mut progress: impl FnMut(u64)) ->
     let finished = tar.builder.into_inner().and_then(|mut out| out.flush().map(|()| out));
     let (_, digest, size) = finished.map_err(Error::WriteTar)?.finish();
     Ok(LayerDigest { digest, size: Bytes(size) })
-}
-
-/// The file that a hard link, perhaps through others, is another name of.
-fn link_target<'a>(tree: &'a Tree, link: &TreePath, target: &TreePath) -> Result<(TreePath, &'a Entry), Error> {
-    let mut target = tree.real_path(target);
-    for _ in 0..8 {
-        match tree.get(&target) {
-            Some(entry) if matches!(entry.kind, Kind::File(_)) => return Ok((target, entry)),
-            Some(Entry { kind: Kind::Hardlink(next), .. }) => target = tree.real_path(next),
-            _ => break,
-        }
-    }
-    Err(Error::HardlinkTarget { link: link.clone(), target })
 }
 
 struct Tar<'a, W: Write> {
@@ -99,8 +86,9 @@ impl<W: Write> Tar<'_, W> {
                 content = Some(bytes);
                 (EntryType::Regular, "")
             }
-            (Kind::Hardlink(_), None) => {
-                return Err(Error::HardlinkTarget { link: path.clone(), target: path.clone() });
+            (Kind::Hardlink(target), None) => {
+                let (link, target) = (path.clone(), target.clone());
+                return Err(tree::Error::HardlinkTarget { link, target }.into());
             }
         };
         header.set_entry_type(kind);
@@ -235,6 +223,6 @@ pub(crate) mod tests {
         let mut tree = Tree::default();
         tree.insert(p("a"), Entry { kind: Kind::Hardlink(p("b")), ..Entry::dir(0) }).unwrap();
         let error = write_tar(&tree, io::sink(), |_| ()).unwrap_err();
-        assert_eq!(error.to_string(), "/a is a hard link to /b, which is no file of the same layer");
+        assert_eq!(error.to_string(), "/a is a hard link to /b, which is no file of the same tree");
     }
 }

@@ -78,7 +78,7 @@ mod tests {
         layer::{tests::sample, write_tar},
     };
 
-    /// Debian's skopeo 1.9.3 (`inspect`, `copy`) and umoci 0.4.7 (`unpack`) read this very layout.
+    /// skopeo judges such a layout in tests/tests/oracles.rs.
     #[test]
     fn every_blob_has_the_digest_that_names_it() {
         let folder = tempfile::tempdir().unwrap();

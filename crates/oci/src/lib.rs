@@ -45,17 +45,9 @@ pub enum Error {
     /// The tar cannot be written; a full disk arrives here.
     #[error("cannot write the layer: {0}")]
     WriteTar(#[source] io::Error),
-    /// A hard link leads nowhere.
-    #[error("/{link} is a hard link to /{target}, which is no file of the same layer")]
-    HardlinkTarget {
-        /// The link.
-        link: TreePath,
-        /// Where it leads.
-        target: TreePath,
-    },
-    /// Two entries cannot share a path.
+    /// A path of the tree is refused: two entries share it, too many symlinks are on the way, or a hard link leads nowhere.
     #[error(transparent)]
-    Clash(#[from] tree::Clash),
+    Tree(#[from] tree::Error),
     /// A path leads out of the tree.
     #[error(transparent)]
     BadPath(#[from] tree::BadPath),

@@ -2,7 +2,7 @@
 //!
 //! What the dynamic loader would look for (System V gABI, ch. 5 "Dynamic Linking"; ld.so(8)): the interpreter of `PT_INTERP`
 //! and each `DT_NEEDED`, in the folders of `DT_RUNPATH` or `DT_RPATH`, of `/etc/ld.so.conf` and of Debian's own list.
-//! Libraries that a program opens by itself (dlopen(3)) are not in its headers and not seen here.
+//! Libraries that a program opens with dlopen(3) are not in its headers and not seen here.
 
 use crate::Error;
 use std::{
@@ -41,7 +41,7 @@ pub fn check_needed(layer: &Tree, full: &Tree) -> Result<Vec<MissingLibrary>, Er
         }
         // what is no dynamic ELF64 file needs nothing
         let Some(wanted) = Dynamic::read(&content.read().map_err(unreadable)?) else { continue };
-        // what lies beside a library was loaded by whoever loads this one: a name that is loaded is not looked for again
+        // what lies beside a library is loaded by the library that loads this one, and the loader does not look for a loaded name again
         let beside = path.parent();
         let own = wanted.search.iter().filter_map(|folder| search_folder(path, folder));
         let own: Vec<TreePath> = own.chain(beside).collect();

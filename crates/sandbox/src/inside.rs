@@ -2,9 +2,9 @@
 
 use crate::{
     Network,
-    job::{Job, Report},
+    job::{Job, Kind, Report},
     loopback,
-    mounts::{Places, parse},
+    mounts::{Paths, parse},
 };
 use rustix::{
     fs::Mode,
@@ -45,6 +45,11 @@ impl Failed {
 
 /// Top-level names of the root that the sandbox makes itself.
 const OWN: [&str; 5] = ["dev", "proc", "sys", "tmp", "run"];
+/// Below `/proc`: settings and triggers of the host's kernel and buses.
+const READ_ONLY: [&str; 5] = ["bus", "fs", "irq", "sys", "sysrq-trigger"];
+/// Below `/proc`: secrets and memory of the host's kernel, and what tells of its hardware.
+const MASKED: [&str; 9] =
+    ["acpi", "asound", "interrupts", "kcore", "keys", "latency_stats", "sched_debug", "scsi", "timer_list"];
 const DEVICES: [&str; 6] = ["null", "zero", "full", "random", "urandom", "tty"];
 const LINKS: [(&str, &str); 5] = [
     ("fd", "/proc/self/fd"),
@@ -58,7 +63,7 @@ const LINKS: [(&str, &str); 5] = [
 pub(crate) fn build(job: &Job, root: &Path) -> Result<(), Failed> {
     mount_change("/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC)
         .map_err(Failed::at("make mounts private below", Path::new("/")))?;
-    let mut places = Places::default();
+    let mut places = Paths::default();
     tmpfs(root, "mode=755", MountFlags::NOSUID)?;
     places.add(root.to_owned(), false);
     toolbox(&job.root, root)?;
@@ -66,7 +71,10 @@ pub(crate) fn build(job: &Job, root: &Path) -> Result<(), Failed> {
     let proc = folder(root, "proc")?;
     mount("proc", &proc, "proc", MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC, None)
         .map_err(|e| Failed::new("mount /proc; a container that hides parts of its own forbids this", e))?;
-    places.add(proc, true);
+    places.add(proc.clone(), true);
+    if !job.nested {
+        cover(&proc, &mut places)?;
+    }
     folder(root, "run")?;
     let tmp = folder(root, "tmp")?;
     match &job.tmp {
@@ -92,6 +100,25 @@ pub(crate) fn build(job: &Job, root: &Path) -> Result<(), Failed> {
     rustix::system::sethostname(b"build").map_err(|e| Failed::new("set the host name", e))?;
     if job.network == Network::None {
         loopback::up().map_err(|e| Failed::new("bring up the loopback interface", e))?;
+    }
+    Ok(())
+}
+
+/// Takes from `/proc` everything that reaches the host's kernel, as runc does. Such files ask for the user alone and not for
+/// capabilities: root of a user namespace that is root outside too writes them like root.
+fn cover(proc: &Path, places: &mut Paths) -> Result<(), Failed> {
+    // not every kernel has all of them
+    for path in READ_ONLY.map(|name| proc.join(name)).into_iter().filter(|path| path.exists()) {
+        bind(&path, &path)?;
+        places.add(path, false);
+    }
+    for path in MASKED.map(|name| proc.join(name)).into_iter().filter(|path| path.exists()) {
+        if path.is_dir() {
+            tmpfs(&path, "mode=555", MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC)?;
+        } else {
+            bind(Path::new("/dev/null"), &path)?;
+        }
+        places.add(path, false);
     }
     Ok(())
 }
@@ -138,7 +165,7 @@ fn toolbox(toolbox: &Path, root: &Path) -> Result<(), Failed> {
 }
 
 /// A user namespace may not make device nodes, so the host's are shown.
-fn devices(root: &Path, places: &mut Places) -> Result<(), Failed> {
+fn devices(root: &Path, places: &mut Paths) -> Result<(), Failed> {
     let dev = folder(root, "dev")?;
     for name in DEVICES {
         let (source, target) = (Path::new("/dev").join(name), dev.join(name));
@@ -209,14 +236,14 @@ fn overlay_data(overlay: &crate::Overlay, job: &Job) -> Result<CString, Failed> 
         data.extend(path.as_os_str().as_bytes());
     }
     // `trusted.` attributes need real root (Documentation/filesystems/overlayfs.rst, "User xattr")
-    if job.kind != crate::job::Kind::Plain {
+    if job.kind != Kind::Plain {
         data.extend(b",userxattr");
     }
     CString::new(data).map_err(|e| Failed::new("mount the overlay", e))
 }
 
 /// Makes read-only what has to be, in one pass over the mount table.
-fn protect(places: &Places) -> Result<(), Failed> {
+fn protect(places: &Paths) -> Result<(), Failed> {
     let table = fs::read_to_string("/proc/self/mountinfo").map_err(|e| Failed::new("read the mount table", e))?;
     for mounted in parse(&table) {
         if places.read_only(&mounted.point) && !mounted.flags.contains(MountFlags::RDONLY) {
@@ -237,10 +264,13 @@ fn enter(root: &Path) -> Result<(), Failed> {
     chdir("/").map_err(failed)
 }
 
-/// What uid 0 inside keeps: enough for tools that change owners and modes, nothing that could undo the sandbox.
-const KEPT: CapabilitySet = CapabilitySet::CHOWN
-    .union(CapabilitySet::DAC_OVERRIDE)
-    .union(CapabilitySet::FOWNER)
+/// The capabilities that uid 0 inside keeps without a user namespace, where they are those of the host's root: to write into
+/// folders that a program has closed to itself, and to change modes.
+const KEPT_PLAIN: CapabilitySet = CapabilitySet::DAC_OVERRIDE.union(CapabilitySet::FOWNER);
+/// Those that it keeps in a user namespace, where they are good for its one user: enough for tools that change owners and
+/// modes, nothing that could undo the sandbox.
+const KEPT: CapabilitySet = KEPT_PLAIN
+    .union(CapabilitySet::CHOWN)
     .union(CapabilitySet::FSETID)
     .union(CapabilitySet::KILL)
     .union(CapabilitySet::SETFCAP)
@@ -252,7 +282,8 @@ pub(crate) fn run(job: &Job) -> Result<Report, Failed> {
     let Some((program, args)) = job.argv.split_first() else { return Ok(Report::Code(0)) };
     umask(Mode::from_raw_mode(0o022));
     set_no_new_privs(true).map_err(|e| Failed::new("give up new privileges", e))?;
-    for capability in CapabilitySet::all().difference(KEPT).iter() {
+    let kept = if job.kind == Kind::Plain { KEPT_PLAIN } else { KEPT };
+    for capability in CapabilitySet::all().difference(kept).iter() {
         // one that this kernel does not know cannot be used either
         match remove_capability_from_bounding_set(capability) {
             Ok(()) | Err(rustix::io::Errno::INVAL) => {}

@@ -1,4 +1,4 @@
-//! What the stages are told, and what they tell: two small files in a folder of the caller's.
+//! The order to the stages and their report: two small files in a folder of the caller's.
 
 use crate::{Bind, Network, Overlay};
 use serde::{Deserialize, Serialize};
@@ -31,6 +31,7 @@ pub(crate) struct Job {
     pub(crate) cwd: PathBuf,
     pub(crate) network: Network,
     pub(crate) tmp: Option<PathBuf>,
+    pub(crate) nested: bool,
     /// Empty: only build the sandbox, to see whether that works.
     pub(crate) argv: Vec<String>,
 }
@@ -60,7 +61,7 @@ impl From<Source> for io::Error {
 /// How it ended, as the last stage knows it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Report {
-    /// The command ended by itself; also a sandbox that was only built.
+    /// The command exited; also the report of a sandbox that was only built.
     Code(i32),
     /// A signal ended the command.
     Signal(i32),

@@ -9,7 +9,8 @@
 //!  what the command sees                                                            the command
 //!    /            tmpfs, read-only          /tmp      the caller's scratch folder, or a tmpfs
 //!    /usr, /etc…  the toolbox, read-only    /dev      null zero full random urandom tty pts shm
-//!    /src, /out…  the caller's binds        /proc     its own; there is no /sys
+//!    /src, /out…  the caller's binds        /proc     its own; sys, sysrq-trigger, irq, bus, fs read-only,
+//!                                                     kcore, keys and their like empty; there is no /sys
 //! ```
 //! A program that uses this crate calls [`maybe_enter`] as the first line of its `main`: the stages are this same program,
 //! started again under another name. So no code runs between `fork` and `exec`, which a threaded program could not do safely.
@@ -17,8 +18,12 @@
 //! When the caller dies everything inside dies: each stage asks for a kill signal at its parent's death, and the kernel
 //! kills a PID namespace with its PID 1. Environment, clock variable, user, host name and umask are always the same.
 //!
+//! Where the host refuses user namespaces and the caller is root, the other namespaces are made without one: the command
+//! is then root of the host, with two capabilities and without a way to the host's files or kernel settings
+//! ([`thinner`] tells that this is so). Nothing else is ever left out: what cannot be set up is an error.
+//!
 //! It deliberately does not limit memory or processors, does not filter system calls, and does not defend against a
-//! hostile kernel user: it keeps honest build steps honest.
+//! program that exploits the kernel.
 
 mod error;
 mod inside;
@@ -30,7 +35,7 @@ mod spawn;
 mod stage;
 
 pub use error::{Error, NoNamespaces};
-pub use probe::{Finding, HostReport, Verdict, probe};
+pub use probe::{Finding, HostReport, Verdict, probe, thinner};
 pub use spawn::{Child, Exit, Io, Output};
 pub use stage::maybe_enter;
 
@@ -99,6 +104,10 @@ pub struct Sandbox {
     pub network: Network,
     /// The folder that is `/tmp` inside; a fresh tmpfs when `None`.
     pub tmp: Option<PathBuf>,
+    /// The command makes sandboxes of its own, so that its `/proc` hides nothing: the kernel refuses a new `/proc` in a user
+    /// namespace where the present one is covered in part. Only for commands that are trusted like the caller: with a root
+    /// caller they can change the host kernel's settings.
+    pub nested: bool,
     /// Stay in the terminal's foreground process group, for a shell: Ctrl-C then reaches the command itself.
     pub interactive: bool,
     /// A program that calls [`maybe_enter`]; this very program when `None`.

@@ -61,16 +61,16 @@ fn unescape(text: &str) -> Vec<u8> {
     out
 }
 
-/// Places with the say over everything below them, unless a deeper one says otherwise.
+/// Paths, each with whether everything below it is writable. Of several paths above a mount point the deepest decides.
 #[derive(Debug, Default)]
-pub(crate) struct Places(Vec<(PathBuf, bool)>);
+pub(crate) struct Paths(Vec<(PathBuf, bool)>);
 
-impl Places {
+impl Paths {
     pub(crate) fn add(&mut self, place: PathBuf, writable: bool) {
         self.0.push((place, writable));
     }
 
-    /// Whether a mount point must be made read-only. Of two at one place the later counts, as with mounts.
+    /// Whether a mount point must be made read-only. Of two equal paths the later one decides, as with mounts.
     pub(crate) fn read_only(&self, point: &Path) -> bool {
         let above = self.0.iter().filter(|(place, _)| point.starts_with(place));
         above.max_by_key(|(place, _)| place.components().count()).is_some_and(|(_, writable)| !writable)
@@ -94,7 +94,7 @@ mod tests {
 
     #[test]
     fn the_deepest_place_decides() {
-        let mut places = Places::default();
+        let mut places = Paths::default();
         for (place, writable) in [("/r", false), ("/r/src", false), ("/r/src/target", true), ("/r/tmp", true)] {
             places.add(place.into(), writable);
         }

@@ -90,16 +90,6 @@ pub fn probe(cache: &Path, entry: Option<&Path>) -> Result<HostReport, Error> {
     }
     let mut sandbox = Sandbox::new(dir.path().join("root"));
     sandbox.entry = entry.map(Path::to_owned);
-    let attempt = |sandbox: &Sandbox, kind| -> Result<(), String> {
-        let io = Io { stdin: Stdio::null(), stdout: Stdio::null(), stderr: Stdio::null() };
-        let ended = sandbox.start(kind, Vec::new(), io).and_then(|mut child| child.wait(&Cancel::default()));
-        match ended {
-            Ok(_) => Ok(()),
-            // the advice is given once, in the finding
-            Err(Error::NoNamespaces { source, .. }) => Err(format!("refused: {source}")),
-            Err(e) => Err(e.to_string()),
-        }
-    };
     let user = attempt(&sandbox, Kind::User);
     let plain = attempt(&sandbox, Kind::Plain);
     sandbox.overlays.push(Overlay {
@@ -123,6 +113,35 @@ pub fn probe(cache: &Path, entry: Option<&Path>) -> Result<HostReport, Error> {
     Ok(judge(&facts))
 }
 
+/// Why and with what advice sandboxes are made without a user namespace here, because the caller is root and the host refuses
+/// one; `None` where they have one, or cannot be made at all.
+#[must_use]
+pub fn thinner(entry: Option<&Path>) -> Option<String> {
+    if !rustix::process::geteuid().is_root() {
+        return None;
+    }
+    let dir = tempfile::tempdir().ok()?;
+    let mut sandbox = Sandbox::new(dir.path());
+    sandbox.entry = entry.map(Path::to_owned);
+    let refused = attempt(&sandbox, Kind::User).err()?;
+    attempt(&sandbox, Kind::Plain).ok()?;
+    Some(format!("{THINNER} ({refused}); {}", NoNamespaces::here()))
+}
+
+const THINNER: &str = "build steps run as root without user namespaces";
+
+/// Builds a sandbox in which nothing runs.
+fn attempt(sandbox: &Sandbox, kind: Kind) -> Result<(), String> {
+    let io = Io { stdin: Stdio::null(), stdout: Stdio::null(), stderr: Stdio::null() };
+    let ended = sandbox.start(kind, Vec::new(), io).and_then(|mut child| child.wait(&Cancel::default()));
+    match ended {
+        Ok(_) => Ok(()),
+        // the advice is given once, in the finding
+        Err(Error::NoNamespaces { source, .. }) => Err(format!("refused: {source}")),
+        Err(e) => Err(e.to_string()),
+    }
+}
+
 /// `MemAvailable` of /proc/meminfo, which is in units of 1024 bytes.
 fn available(meminfo: &str) -> Option<Bytes> {
     let line = meminfo.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;
@@ -137,13 +156,8 @@ fn judge(facts: &Facts) -> HostReport {
     };
     let who = if facts.root { "as root" } else { "as an ordinary user" };
     match (&facts.user, &facts.plain) {
-        (Ok(()), _) => add("sandbox", Good, format!("user namespaces work {who}"), None),
-        (Err(e), Ok(())) => add(
-            "sandbox",
-            Limited,
-            format!("user namespaces do not work ({e}), but as root plain ones do"),
-            Some(facts.advice.to_string()),
-        ),
+        (Ok(()), _) => add("sandbox", Good, format!("build steps run in user namespaces, {who}"), None),
+        (Err(e), Ok(())) => add("sandbox", Limited, format!("{THINNER} ({e})"), Some(facts.advice.to_string())),
         (Err(e), Err(_)) => {
             add("sandbox", Bad, format!("namespaces do not work {who} ({e})"), Some(facts.advice.to_string()));
         }

@@ -95,7 +95,7 @@ impl Sandbox {
     /// Starts a command. The program is looked for in the `PATH` inside.
     ///
     /// # Errors
-    /// When the first stage cannot be started; what fails later is told by [`Child::wait`].
+    /// When the first stage cannot be started; [`Child::wait`] returns later failures.
     pub fn spawn<S: Into<String>>(&self, argv: impl IntoIterator<Item = S>, io: Io) -> Result<Child, Error> {
         self.start(Kind::Best, argv.into_iter().map(Into::into).collect(), io)
     }
@@ -167,6 +167,7 @@ impl Sandbox {
             env: self.environment(),
             cwd: self.cwd.clone(),
             network: self.network,
+            nested: self.nested,
             tmp: self.tmp.as_deref().map(absolute).transpose()?,
             argv,
         };
@@ -230,7 +231,7 @@ impl Child {
             self.outer.wait().map_err(Error::io("wait for", "the sandbox"))?;
             self.ended = true;
         }
-        self.told()
+        self.outcome()
     }
 
     /// The end, when it has come.
@@ -242,7 +243,7 @@ impl Child {
             return Ok(None);
         }
         self.ended = true;
-        self.told().map(Some)
+        self.outcome().map(Some)
     }
 
     /// Kills everything inside and returns once it is dead.
@@ -264,7 +265,7 @@ impl Child {
         Ok(())
     }
 
-    fn told(&self) -> Result<Exit, Error> {
+    fn outcome(&self) -> Result<Exit, Error> {
         let os = io::Error::from_raw_os_error;
         let program = || self.program.clone();
         match Desk(self.desk.path()).read_report().map_err(Error::io("read the report in", self.desk.path()))? {

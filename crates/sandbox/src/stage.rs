@@ -19,6 +19,9 @@ use std::{
 pub(crate) const NAME: &str = "evek-sandbox";
 pub(crate) const OUTER: &str = "outer";
 const INNER: &str = "inner";
+/// The kinds of namespaces that stage 1 has made, for stage 2.
+const WITH_USER: &str = "user";
+const PLAIN: &str = "plain";
 /// This very program, also when its file was replaced meanwhile.
 pub(crate) const SELF: &str = "/proc/self/exe";
 
@@ -33,13 +36,17 @@ pub fn maybe_enter() {
     let desk = PathBuf::from(desk);
     let code = match stage.to_str() {
         Some(OUTER) => outer(&Desk(&desk)),
-        Some(INNER) => inner(&Desk(&desk), args.next().and_then(|pid| pid.to_str()?.parse().ok())),
+        Some(INNER) => {
+            let mut next = || args.next().and_then(|arg| arg.into_string().ok());
+            let (outer, kind) = (next().and_then(|pid| pid.parse().ok()), next());
+            inner(&Desk(&desk), outer, if kind.as_deref() == Some(PLAIN) { Kind::Plain } else { Kind::User })
+        }
         _ => 2,
     };
     std::process::exit(code);
 }
 
-/// Stage 1: makes the namespaces, then waits for stage 2. Its exit status means nothing; the report counts.
+/// Stage 1: makes the namespaces, then waits for stage 2. The caller reads its report and ignores its exit status.
 fn outer(desk: &Desk<'_>) -> i32 {
     let Ok(report) = desk.report() else { return 1 };
     let failed = |doing: &str, e: io::Error| {
@@ -50,10 +57,13 @@ fn outer(desk: &Desk<'_>) -> i32 {
         Ok(job) => job,
         Err(e) => return failed("read the job", e),
     };
-    if let Err(e) = namespaces(&job) {
-        send(&report, &Report::NoNamespaces { errno: e.raw_os_error() });
-        return 1;
-    }
+    let kind = match namespaces(&job) {
+        Ok(kind) => kind,
+        Err(e) => {
+            send(&report, &Report::NoNamespaces { errno: e.raw_os_error() });
+            return 1;
+        }
+    };
     // after the change of credentials above, which may clear it (prctl(2), PR_SET_PDEATHSIG)
     if let Err(e) = die_with(job.caller) {
         return failed("tie the sandbox to its caller", e);
@@ -62,8 +72,10 @@ fn outer(desk: &Desk<'_>) -> i32 {
         Ok(init) => init,
         Err(e) => return failed("note the first process inside", e),
     };
-    let child = Command::new(SELF).arg0(NAME).arg(INNER).arg(desk.0).arg(std::process::id().to_string()).spawn();
-    let mut child = match child {
+    let kind = if kind == Kind::Plain { PLAIN } else { WITH_USER };
+    let mut inner = Command::new(SELF);
+    inner.arg0(NAME).arg(INNER).arg(desk.0).arg(std::process::id().to_string()).arg(kind);
+    let mut child = match inner.spawn() {
         Ok(child) => child,
         Err(e) => return failed("start the first process inside", e),
     };
@@ -72,13 +84,14 @@ fn outer(desk: &Desk<'_>) -> i32 {
     i32::from(child.wait().is_err())
 }
 
-/// Stage 2: PID 1 inside.
-fn inner(desk: &Desk<'_>, outer: Option<u32>) -> i32 {
+/// Stage 2: PID 1 inside, in namespaces of this kind.
+fn inner(desk: &Desk<'_>, outer: Option<u32>, kind: Kind) -> i32 {
     let Ok(report) = desk.report() else { return 1 };
     let outcome = die_with_outside(outer)
         .map_err(|e| inside::Failed::new("tie the first process to the caller", e))
         .and_then(|()| desk.read_job().map_err(|e| inside::Failed::new("read the job", e)))
         .and_then(|job| {
+            let job = Job { kind, ..job };
             inside::build(&job, &desk.root())?;
             inside::run(&job)
         });
@@ -108,13 +121,14 @@ fn die_with_outside(parent: Option<u32>) -> io::Result<()> {
     if found.is_some() && found == parent { Ok(()) } else { Err(Errno::SRCH.into()) }
 }
 
-fn namespaces(job: &Job) -> Result<(), Errno> {
+/// Makes the namespaces, and returns which kind they are: [`Kind::User`] or [`Kind::Plain`].
+fn namespaces(job: &Job) -> Result<Kind, Errno> {
     let mut plain = UnshareFlags::NEWNS | UnshareFlags::NEWPID | UnshareFlags::NEWIPC | UnshareFlags::NEWUTS;
     if job.network == Network::None {
         plain |= UnshareFlags::NEWNET;
     }
     let (uid, gid) = (geteuid().as_raw(), getegid().as_raw());
-    let with_user = || -> Result<(), Errno> {
+    let with_user = || -> Result<Kind, Errno> {
         unshare(UnshareFlags::NEWUSER | plain)?;
         let write = |name: &str, text: String| {
             fs::write(Path::new("/proc/self").join(name), text)
@@ -123,12 +137,14 @@ fn namespaces(job: &Job) -> Result<(), Errno> {
         // a group map without privilege needs setgroups(2) given up (user_namespaces(7))
         write("setgroups", "deny".into())?;
         write("uid_map", format!("0 {uid} 1"))?;
-        write("gid_map", format!("0 {gid} 1"))
+        write("gid_map", format!("0 {gid} 1"))?;
+        Ok(Kind::User)
     };
+    let without_user = || unshare(plain).map(|()| Kind::Plain);
     match job.kind {
         Kind::User => with_user(),
-        Kind::Plain => unshare(plain),
-        Kind::Best => with_user().or_else(|e| if uid == 0 { unshare(plain) } else { Err(e) }),
+        Kind::Plain => without_user(),
+        Kind::Best => with_user().or_else(|e| if uid == 0 { without_user() } else { Err(e) }),
     }
 }
 

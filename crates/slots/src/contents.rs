@@ -3,7 +3,7 @@
 use erofs::{Options, Plan};
 use std::path::PathBuf;
 use store::Layout;
-use tree::{BadPath, Clash, Entry, Tree, TreePath};
+use tree::{BadPath, Entry, Tree, TreePath};
 use types::{Digest, EPOCH};
 
 /// The files of a store and what its file system is besides them.
@@ -21,7 +21,7 @@ pub enum Unfit {
     Path(#[from] BadPath),
     /// Two files at one path.
     #[error(transparent)]
-    Clash(#[from] Clash),
+    Tree(#[from] tree::Error),
     /// Something that the file system cannot hold.
     #[error(transparent)]
     Erofs(#[from] erofs::Error),

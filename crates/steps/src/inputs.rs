@@ -1,4 +1,5 @@
-//! Bringing the lock's inputs into the cache. With everything there, no socket is opened.
+//! Brings the lock's inputs into the cache, and verifies the bytes of those that are there before a step reads them. With
+//! everything there, no socket is opened.
 
 use crate::{
     Error, Project, vendor,
@@ -7,6 +8,7 @@ use crate::{
 use fetch::{Event, Fetcher, Want};
 use graph::{Cache, Graph, Input, Plan, Sink, State};
 use lock::{Deb, VendorKind};
+use rayon::prelude::*;
 use std::{
     collections::{BTreeMap, BTreeSet},
     path::PathBuf,
@@ -51,29 +53,55 @@ impl Inputs<'_> {
         sink: &dyn Sink,
         cancel: &Cancel,
     ) -> Result<(), Error> {
-        let cas = self.cache.cas();
-        let mut missing = BTreeSet::new();
+        let mut needed = BTreeSet::new();
         for planned in plan.steps.iter().filter(|p| !matches!(p.state, State::Cached { .. })) {
             let inputs = graph.get(&planned.id).into_iter().flat_map(|step| step.inputs.values());
-            missing.extend(inputs.filter_map(|input| match input {
-                Input::Blob(digest) if !cas.has(digest) => Some(*digest),
+            needed.extend(inputs.filter_map(|input| match input {
+                Input::Blob(digest) => Some(*digest),
                 _ => None,
             }));
         }
-        self.fetch_digests(&missing, progress, sink, cancel)
+        self.fetch_digests(&needed, progress, sink, cancel)
     }
 
-    /// Fetches inputs by digest; each must be in the lock.
+    /// The inputs that are not in the cache with the right bytes. A damaged one is set aside, and `progress` says so.
+    fn missing(
+        &self,
+        needed: &BTreeSet<Digest>,
+        progress: &(dyn Fn(Event<'_>) + Sync),
+        cancel: &Cancel,
+    ) -> Result<BTreeSet<Digest>, Error> {
+        let lock = &self.project.lock;
+        let names: BTreeMap<Digest, String> = lock
+            .debs()
+            .map(|deb| (deb.sha256, want(deb).name))
+            .chain(lock.vendors().map(|archive| (archive.sha256, archive.name.clone())))
+            .collect();
+        let all: Vec<&Digest> = needed.iter().collect();
+        let missing = all.par_iter().map(|digest| -> Result<Option<Digest>, Error> {
+            if cancel.is_cancelled() {
+                return Err(fetch::Error::Cancelled.into());
+            }
+            let name = names.get(digest).map_or("an input", String::as_str);
+            let sound = self.fetcher.sound(digest, name, progress).map_err(fetch::Error::from)?;
+            Ok((!sound).then_some(**digest))
+        });
+        missing.filter_map(Result::transpose).collect()
+    }
+
+    /// Fetches the inputs that are not in the cache, by digest; each must be in the lock. The bytes of those that are there are
+    /// verified.
     ///
     /// # Errors
     /// When an input cannot be had.
     pub fn fetch_digests(
         &self,
-        missing: &BTreeSet<Digest>,
+        needed: &BTreeSet<Digest>,
         progress: &(dyn Fn(Event<'_>) + Sync),
         sink: &dyn Sink,
         cancel: &Cancel,
     ) -> Result<(), Error> {
+        let missing = self.missing(needed, progress, cancel)?;
         if missing.is_empty() {
             return Ok(());
         }
@@ -84,12 +112,11 @@ impl Inputs<'_> {
             let as_blob =
                 Want { name: archive.name.clone(), sha256: archive.sha256, size: archive.size, locations: vec![] };
             // an archive of inputs has it ready made; else its own client makes it
-            let ready = self.fetcher.fetch(std::slice::from_ref(&as_blob), &|_| ());
-            if ready.is_ok() {
-                continue;
-            }
-            if self.offline {
-                ready?;
+            match self.fetcher.fetch(std::slice::from_ref(&as_blob), &|_| ()) {
+                Ok(()) => continue,
+                // no place has it ready made: its client may make it, unless it must not use the network
+                Err(fetch::Error::Failed { .. }) if !self.offline => {}
+                Err(e) => return Err(e.into()),
             }
             let found = self.make(&archive.name, archive.kind, progress, sink, cancel)?.0;
             if found != archive.sha256 {
@@ -154,9 +181,8 @@ impl Inputs<'_> {
         let archive =
             |v: &lock::Vendor| Want { name: v.name.clone(), sha256: v.sha256, size: v.size, locations: vec![] };
         let wants: Vec<Want> = lock.debs().map(want).chain(lock.vendors().map(archive)).collect();
-        let cas = self.cache.cas();
-        let missing = wants.iter().map(|w| w.sha256).filter(|d| !cas.has(d)).collect();
-        self.fetch_digests(&missing, progress, sink, cancel)?;
+        let needed = wants.iter().map(|w| w.sha256).collect();
+        self.fetch_digests(&needed, progress, sink, cancel)?;
         Ok(wants)
     }
 }

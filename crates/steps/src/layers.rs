@@ -1,15 +1,14 @@
 //! Layers: Debian packages become a tar that stands on the tars below it; a tar becomes an EROFS blob.
 
-use crate::{size::Origins, tools::Tool};
+use crate::{
+    packages::{self, Merged},
+    size::Origins,
+    tools::Tool,
+};
 use defs::{Group, Located, PathGlob, User};
 use graph::{Ctx, StepError, Unit};
-use rayon::prelude::*;
-use std::{
-    collections::BTreeMap,
-    fs::File,
-    sync::atomic::{AtomicU64, Ordering},
-};
-use tree::{Entry, Kind, Tree, TreePath};
+use std::{collections::BTreeMap, fs::File};
+use tree::{Beneath, Entry, Kind, Tree, TreePath};
 use types::{Arch, EPOCH};
 
 /// Raised when the same packages would give another tar.
@@ -62,7 +61,7 @@ pub(crate) fn check_arch(tree: &Tree, arch: Arch, foreign: &[Located<PathGlob>])
     Err(StepError::msg(format!("this layer has programs of another architecture:{lines}{more}")))
 }
 
-/// What a layer of Debian packages is told beside its packages.
+/// What a definition says of a layer of Debian packages, beside its packages.
 #[derive(serde::Serialize, serde::Deserialize)]
 pub(crate) struct Debs {
     pub(crate) arch: Arch,
@@ -73,26 +72,27 @@ pub(crate) struct Debs {
     pub(crate) users: BTreeMap<String, User>,
     pub(crate) groups: BTreeMap<String, Group>,
     pub(crate) caps: BTreeMap<String, Located<String>>,
+    /// The package that keeps a path which two bring.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub(crate) prefer: BTreeMap<String, Located<String>>,
     /// Files whose architecture is not checked.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) foreign: Vec<Located<PathGlob>>,
 }
 
-/// Inputs `deb/…`, `lower/…` and the tree `files` (toolbox); outputs `tar`, and `origins` ([`Origins`] as JSON): which package
+/// Inputs `deb/…`, `lower/…`, `lower-origins/…` and the tree `files` (toolbox); outputs `tar`, and `origins` ([`Origins`] as JSON): which package
 /// brought which file.
 pub(crate) fn debs(ctx: &mut Ctx<'_>) -> Result<(), StepError> {
     let params: Debs = ctx.params()?;
     let lower = lower(ctx)?;
-    let mut full = lower.clone();
-    let mut origins: BTreeMap<TreePath, String> = BTreeMap::new();
-    for (package, mut deb) in unpack(ctx)? {
-        deb.retain(|path, _| !params.drop.iter().any(|glob| glob.covers(path.as_str())));
-        let files = deb.iter().filter(|(_, entry)| matches!(entry.kind, Kind::File(_) | Kind::Hardlink(_)));
-        let files: Vec<TreePath> = files.map(|(path, _)| path.clone()).collect();
-        full.merge(deb)?;
-        // where usr-merge has put them; a later package's file of the same path wins
-        origins.extend(files.into_iter().map(|path| (full.real_path(&path), package.clone())));
+    let prefer = params.prefer.iter().map(|(path, package)| (path.clone(), package.value.clone())).collect();
+    let mut merged = Merged::onto(lower.clone(), &packages::lower_origins(ctx)?, Some(&prefer))?;
+    for mut package in packages::unpack(ctx)? {
+        package.tree.retain(|path, _| !params.drop.iter().any(|glob| glob.covers(path.as_str())));
+        merged.add(package)?;
     }
+    let origins = merged.origins();
+    let mut full = merged.tree;
     oci::finish::alternatives::links(&mut full, &params.links)?;
     oci::finish::alternatives::apply(&mut full, &params.alternatives)?;
     oci::finish::accounts::apply(&mut full, &params.users, &params.groups)?;
@@ -122,24 +122,6 @@ fn put_origins(ctx: &mut Ctx<'_>, files: BTreeMap<TreePath, String>) -> Result<(
     }
     ctx.put("origins", &serde_json::to_vec(&origins)?)?;
     Ok(())
-}
-
-/// The packages as names and trees, in the order of their labels. Their bytes are in the step's scratch folder.
-fn unpack(ctx: &Ctx<'_>) -> Result<Vec<(String, Tree)>, StepError> {
-    let scratch = ctx.scratch()?;
-    let labels: Vec<&str> = ctx.labels("deb/").collect();
-    let (done, total) = (AtomicU64::new(0), labels.len() as u64);
-    labels
-        .par_iter()
-        .enumerate()
-        .map(|(i, label)| {
-            ctx.check()?;
-            let tree = debian::deb::unpack(&ctx.input(label)?, &scratch.join(format!("{i}.data")))?;
-            ctx.progress(done.fetch_add(1, Ordering::Relaxed) + 1, total, Unit::Items);
-            let id = label.trim_start_matches("deb/");
-            Ok((id.split_once(':').map_or(id, |(name, _)| name).to_owned(), tree))
-        })
-        .collect()
 }
 
 /// `/etc/ld.so.cache`, as `ldconfig` of the toolbox makes it from the libraries of the tree.
@@ -175,7 +157,8 @@ fn library_cache(ctx: &Ctx<'_>, full: &mut Tree) -> Result<(), StepError> {
         "-C",
         "/etc/ld.so.cache",
     ])?;
-    let bytes = std::fs::read(root.join("etc/ld.so.cache"))?;
+    // the tree may hold a link in the place of `etc`, which leads somewhere else on the builder's disk
+    let bytes = Beneath::open(&root)?.read(&full.real_path(&cache)?)?;
     std::fs::remove_dir_all(&root)?;
     // the auxiliary cache is only for ldconfig itself
     full.remove(&TreePath::new("var/cache/ldconfig")?);

@@ -28,6 +28,7 @@ mod kernel;
 mod layers;
 mod module_signing;
 mod own_layer;
+mod packages;
 mod planner;
 mod programs;
 mod project;

@@ -11,7 +11,7 @@ use std::{
     fs,
     path::{Path, PathBuf},
 };
-use tree::Tree;
+use tree::{Beneath, Tree, TreePath};
 use types::{Arch, EPOCH};
 
 /// The version of the step: raise it when the same sources would give other programs.
@@ -64,15 +64,20 @@ pub(crate) fn rust(ctx: &mut Ctx<'_>) -> Result<(), StepError> {
     let binaries = params.binaries.iter().flat_map(|binary| ["--bin", binary.as_str()]);
     let args: Vec<&str> = std::iter::once("--workspace").chain(binaries).collect();
     cargo(ctx, &params, &source)?.overlay(&ctx.input("deps")?, "/target", &upper)?.run(&cargo_args(&params, &args))?;
+    // build scripts of vendored crates have written there: no link of theirs is followed
+    let beneath = Beneath::open(&upper)?;
     for binary in &params.binaries {
-        let made = upper.join(params.arch.rust_target()).join("release").join(binary);
-        if !made.is_file() {
-            return Err(StepError::msg(format!("crate {package} has no binary `{binary}`")));
+        let made = format!("{}/release/{binary}", params.arch.rust_target());
+        if let Err(e) = beneath.file(&TreePath::new(&made)?) {
+            return Err(StepError::msg(format!("crate {package} has no binary `{binary}`: {e}")));
         }
-        fs::rename(made, ctx.out_blob(binary))?;
+        fs::rename(upper.join(made), ctx.out_blob(binary))?;
     }
     Ok(())
 }
+
+/// The start of a stand-in for one of our crates: the workspace's lints demand documentation.
+const STAND_IN: &str = "//! Stand-in.\n";
 
 /// The sources in the sandbox: unchanged manifests, real sources where they are an input, else stand-ins.
 fn lay_out(ctx: &Ctx<'_>, params: &Rust) -> Result<PathBuf, StepError> {
@@ -90,9 +95,9 @@ fn lay_out(ctx: &Ctx<'_>, params: &Rust) -> Result<PathBuf, StepError> {
         if ctx.labels(&label).any(|l| l == label) {
             Tree::from_folder(&ctx.input(&label)?)?.write_to(&src)?;
         } else if folder.starts_with("pkg/") {
-            fs::write(src.join("main.rs"), "fn main() {}\n")?;
+            fs::write(src.join("main.rs"), format!("{STAND_IN}fn main() {{}}\n"))?;
         } else {
-            fs::write(src.join("lib.rs"), "")?;
+            fs::write(src.join("lib.rs"), STAND_IN)?;
         }
     }
     stamp(&source)?;
@@ -104,9 +109,10 @@ fn stamp(folder: &Path) -> Result<(), StepError> {
     let clock = std::time::UNIX_EPOCH + std::time::Duration::from_secs(EPOCH);
     for item in fs::read_dir(folder)? {
         let item = item?;
-        if item.file_type()?.is_dir() {
+        let kind = item.file_type()?;
+        if kind.is_dir() {
             stamp(&item.path())?;
-        } else {
+        } else if kind.is_file() {
             fs::File::options().write(true).open(item.path())?.set_modified(clock)?;
         }
     }

@@ -1,8 +1,8 @@
 //! The toolbox: Debian packages unpacked into a folder that sandboxes run in.
 
-use graph::{Ctx, StepError, Unit};
-use rayon::prelude::*;
-use std::{collections::BTreeMap, sync::atomic::AtomicU64, sync::atomic::Ordering};
+use crate::packages::{self, Merged};
+use graph::{Ctx, StepError};
+use std::collections::BTreeMap;
 use tree::{Entry, Tree, TreePath};
 
 /// Raised when the same packages would be unpacked differently.
@@ -23,57 +23,41 @@ pub(crate) const HOST_FILES: [&str; 4] =
 pub(crate) struct Params {
     /// Symlinks that a package script would have made: path → target.
     pub(crate) links: BTreeMap<String, String>,
+    /// The package that keeps a path which two bring.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub(crate) prefer: BTreeMap<String, String>,
 }
 
 /// Inputs `deb/…`; output tree `root`.
 pub(crate) fn run(ctx: &mut Ctx<'_>) -> Result<(), StepError> {
-    let Params { links } = ctx.params()?;
+    let Params { links, prefer } = ctx.params()?;
     let root = ctx.out_tree("root")?;
-    let scratch = ctx.scratch()?;
-    let mut merged = Tree::default();
+    let mut base = Tree::default();
     for name in MERGED {
-        merged.insert(TreePath::new(name)?, Entry::symlink(format!("usr/{name}")))?;
+        base.insert(TreePath::new(name)?, Entry::symlink(format!("usr/{name}")))?;
     }
-    merged.write_to(&root)?;
-    let labels: Vec<String> = ctx.labels("deb/").map(str::to_owned).collect();
-    let done = AtomicU64::new(0);
-    let total = labels.len() as u64;
-    let ctx: &Ctx<'_> = ctx;
-    // unpacking is by far the longer part; writing goes on one at a time, for packages share folders and, over
-    // architectures, whole files
-    let writing = std::sync::Mutex::new(merged);
-    labels.par_iter().enumerate().try_for_each(|(i, label)| -> Result<(), StepError> {
+    let mut merged = Merged::onto(base, &[], Some(&prefer))?;
+    for mut package in packages::unpack(ctx)? {
         ctx.check()?;
-        let spool = scratch.join(format!("{i}"));
-        let mut deb = debian::deb::unpack(&ctx.input(label)?, &spool)?;
         for path in DROPPED {
-            deb.remove(&TreePath::new(path)?);
+            package.tree.remove(&TreePath::new(path)?);
         }
-        {
-            let mut merged = writing.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-            let mut new = Tree::default();
-            for (path, entry) in deb {
-                let path = merged.real_path(&path);
-                if merged.get(&path).is_none() {
-                    new.insert(path, entry)?;
-                }
-            }
-            new.write_to(&root)?;
-            merged.merge(new)?;
-        }
-        std::fs::remove_file(&spool)?;
-        ctx.progress(done.fetch_add(1, Ordering::Relaxed) + 1, total, Unit::Items);
-        Ok(())
-    })?;
-    let mut linked = Tree::default();
+        merged.add(package)?;
+    }
+    let mut tree = merged.tree;
     for (path, target) in &links {
-        linked.insert(TreePath::new(path)?, Entry::symlink(target.clone()))?;
+        let path = tree.real_path(&TreePath::new(path)?)?;
+        if tree.get(&path).is_some() {
+            return Err(StepError::msg(format!("/{path} is in `links`, and a package of the set has it already")));
+        }
+        tree.insert(path, Entry::symlink(target.clone()))?;
     }
     for path in HOST_FILES {
-        if !root.join(path).exists() {
-            linked.insert(TreePath::new(path)?, Entry::file(0o644, Vec::new()))?;
+        let path = tree.real_path(&TreePath::new(path)?)?;
+        if tree.get(&path).is_none() {
+            tree.insert(path, Entry::file(0o644, Vec::new()))?;
         }
     }
-    linked.write_to(&root)?;
+    tree.write_to(&root)?;
     Ok(())
 }

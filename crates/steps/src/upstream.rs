@@ -2,7 +2,7 @@
 
 use crate::{
     Error, Inputs,
-    vendor::{Client, client},
+    vendor::{Client, client, no_sum_db},
 };
 use fetch::Event;
 use gomod::{Download, GoMod, GoSum, TakeOver};
@@ -48,14 +48,23 @@ pub fn take_over(
         .map_err(|source| Error::Source { path: inputs.cache.cas().tmp(), source })?;
     let query = format!("{module}@{version}");
     let argv = ["go", "mod", "download", "-json", &query];
-    // our own checksum database is go.sum, which holds this module's hash from now on
+    let no_sum_db = no_sum_db(&program.no_checksum_database);
     let json = client(
-        &Client { tools: &tools, source: scratch.path(), cwd: "/src", argv: &argv, no_sum_db: &module },
+        &Client { tools: &tools, source: scratch.path(), cwd: "/src", argv: &argv, no_sum_db: &no_sum_db },
         cancel,
     )?;
     let download = Download::parse(&json).map_err(|e| wrong(format!("`{}`: {e}", argv.join(" "))))?;
     if let Some(error) = &download.error {
-        return Err(wrong(format!("{query}: {error}")));
+        let hint = if error.contains("verifying ") {
+            format!(
+                "\n\nhint: where Go's checksum database does not have this module, name it in `no_checksum_database` of \
+                 pkg/{}/pkg.yml; where the proxy does not serve the database, set GOSUMDB",
+                package.name.value
+            )
+        } else {
+            String::new()
+        };
+        return Err(wrong(format!("{query}: {error}{hint}")));
     }
     // the client names the folder by its path in the sandbox
     let unpacked = scratch.path().join(download.dir.strip_prefix("/src").unwrap_or(&download.dir));

@@ -1,10 +1,14 @@
 //! Source archives: what a `go.mod` or `Cargo.lock` needs, fetched by its own client and packed as one deterministic tar.
 //!
-//! The client checks every module and crate against `go.sum` and `Cargo.lock`; the lock has the digest of the whole. Only
-//! here does a program of the toolbox see the network, with the host's certificates and proxies.
+//! The client verifies every module and crate against `go.sum` and `Cargo.lock`, which it must not change; the lock has the
+//! digest of the whole. Go's checksum database is asked only where `go.sum` has no hash yet: when another version of a
+//! program is taken over ([`crate::take_over`]). So a host's `GOSUMDB=off` or `GOINSECURE` matters there and nowhere else.
+//! Only here does a program of the toolbox see the network, with the host's certificates and proxies.
 
 use crate::{Error, Project, tools::host_network_env};
 use cas::Cas;
+use defs::{GoProgram, Located};
+use gomod::{GoMod, GoSum, Target};
 use lock::VendorKind;
 use sandbox::{Bind, Network, Sandbox};
 use std::{
@@ -23,7 +27,7 @@ pub(crate) struct Client<'a> {
     /// Where it starts.
     pub(crate) cwd: &'a str,
     pub(crate) argv: &'a [&'a str],
-    /// Go modules whose checksums stand in go.sum and not in the public database.
+    /// Go modules that are not looked up in Go's checksum database, as `GONOSUMDB` takes them.
     pub(crate) no_sum_db: &'a str,
 }
 
@@ -43,12 +47,25 @@ pub fn vendor(
     let scratch = tempfile::tempdir_in(cas.tmp()).map_err(|e| wrong(&e))?;
     let source = scratch.path().join("src");
     lay_out(project, name, kind, &source)?;
-    let no_sum_db = no_sum_db(&source);
+    let go = match program(project, name) {
+        Some(program) if kind == VendorKind::Go => {
+            let manifests = Manifests::read(&source)?;
+            manifests.check(&project.root().join("pkg").join(name.trim_start_matches("go/")))?;
+            Some((manifests, no_sum_db(&program.no_checksum_database)))
+        }
+        _ => None,
+    };
+    let no_sum_db = go.as_ref().map_or("", |(_, names)| names.as_str());
     let (cwd, argv): (&str, &[&str]) = match kind {
         VendorKind::Go => ("/src", &["go", "mod", "vendor"]),
         VendorKind::Cargo => ("/src/pkg", &["cargo", "vendor", "--locked", "--versioned-dirs", "/src/vendor"]),
     };
-    client(&Client { tools, source: &source, cwd, argv, no_sum_db: &no_sum_db }, cancel)?;
+    client(&Client { tools, source: &source, cwd, argv, no_sum_db }, cancel)?;
+    if let Some((before, _)) = go
+        && Manifests::read(&source)? != before
+    {
+        return Err(wrong(&"the go client has changed go.mod or go.sum, which must name every module beforehand"));
+    }
     let tree = Tree::from_folder(&source.join("vendor")).map_err(|e| wrong(&e))?;
     let mut out = cas.writer()?;
     let layer = oci::layer::write_tar(&tree, &mut out, |_| ()).map_err(|e| wrong(&e))?;
@@ -74,7 +91,7 @@ pub(crate) fn client(client: &Client<'_>, cancel: &Cancel) -> Result<String, Err
         ("CARGO_HOME", "/tmp/cargo"),
         ("CARGO_HTTP_CAINFO", CERTIFICATES),
         ("GOCACHE", "/tmp/go-build"),
-        ("GOFLAGS", "-mod=mod"),
+        ("GOFLAGS", "-mod=readonly"),
         ("GOMODCACHE", "/src/.mod"),
         ("GONOSUMDB", client.no_sum_db),
         ("GOTELEMETRY", "off"),
@@ -120,15 +137,65 @@ fn cargo_config() -> Option<PathBuf> {
     file.is_file().then_some(file)
 }
 
-/// Modules whose checksum we know from go.sum although the public database refuses them: those that go.mod requires
-/// directly, and what the user names.
-fn no_sum_db(source: &Path) -> String {
-    let text = fs::read_to_string(source.join("go.mod")).unwrap_or_default();
-    let direct = gomod::GoMod::parse(&text).map(|file| {
-        file.require.iter().filter(|r| !r.indirect).map(|r| r.module.path.clone()).collect::<Vec<_>>().join(",")
-    });
+/// The modules that the client does not look up in Go's checksum database: those that a definition or the user's own
+/// `GONOSUMDB` names.
+pub(crate) fn no_sum_db(named: &[Located<String>]) -> String {
     let users = std::env::var("GONOSUMDB").unwrap_or_default();
-    [users, direct.unwrap_or_default()].iter().filter(|s| !s.is_empty()).cloned().collect::<Vec<_>>().join(",")
+    let all = std::iter::once(users.as_str()).chain(named.iter().map(|name| name.value.as_str()));
+    all.filter(|name| !name.is_empty()).collect::<Vec<_>>().join(",")
+}
+
+/// The definition of the Go program whose source archive is called `name` (`go/<package>/<dir>`).
+fn program<'p>(project: &'p Project, name: &str) -> Option<&'p GoProgram> {
+    let (package, dir) = name.trim_start_matches("go/").split_once('/')?;
+    project.defs.packages.get(package)?.go.iter().find(|program| program.dir.value == dir)
+}
+
+/// `go.mod` and `go.sum` of a Go program, before and after the client saw them.
+#[derive(Debug, PartialEq, Eq)]
+struct Manifests {
+    go_mod: String,
+    go_sum: String,
+}
+
+impl Manifests {
+    fn read(folder: &Path) -> Result<Self, Error> {
+        let read = |name: &str| {
+            let path = folder.join(name);
+            fs::read_to_string(&path).map_err(|source| Error::Source { path, source })
+        };
+        Ok(Self { go_mod: read("go.mod")?, go_sum: read("go.sum")? })
+    }
+
+    /// Fails unless go.sum has both hashes of every module that go.mod requires directly. The client verifies all others as
+    /// it reads their packages. `folder` is the program's, for messages.
+    fn check(&self, folder: &Path) -> Result<(), Error> {
+        let at = |file: &str, reason: String| Error::GoMod { path: folder.join(file), reason };
+        let go_mod = GoMod::parse(&self.go_mod).map_err(|e| at("go.mod", e.to_string()))?;
+        let go_sum = GoSum::parse(&self.go_sum).map_err(|e| at("go.sum", e.to_string()))?;
+        for require in go_mod.require.iter().filter(|require| !require.indirect) {
+            let replaced = go_mod.replace.iter().find(|replace| {
+                let same_version = replace.version.as_ref().is_none_or(|v| *v == require.module.version);
+                replace.path == require.module.path && same_version
+            });
+            let module = match replaced.map(|replace| &replace.with) {
+                Some(Target::Folder(_)) => continue,
+                Some(Target::Module(module)) => module,
+                None => &require.module,
+            };
+            for version in [module.version.clone(), format!("{}/go.mod", module.version)] {
+                if go_sum.get(&module.path, &version).is_none() {
+                    let reason = format!(
+                        "no line for {} {version}: its bytes could not be verified; restore the line, or take the module \
+                         over again with `cargo xtask lock update <program> --to <version>`",
+                        module.path
+                    );
+                    return Err(at("go.sum", reason));
+                }
+            }
+        }
+        Ok(())
+    }
 }
 
 /// Copies what the client reads: the module's folder, or cargo's workspace with empty sources.
@@ -166,5 +233,58 @@ fn lay_out(project: &Project, name: &str, kind: VendorKind, source: &Path) -> Re
             }
             Ok(())
         }
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    fn ours() -> Manifests {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../pkg/coredns/coredns");
+        Manifests::read(&folder).unwrap()
+    }
+
+    #[test]
+    fn a_missing_line_of_a_direct_module_is_named() {
+        let (good, folder) = (ours(), Path::new("pkg/coredns/coredns"));
+        good.check(folder).unwrap();
+        let direct = |line: &&str| line.starts_with("github.com/coredns/coredns v");
+        let lines: Vec<&str> = good.go_sum.lines().filter(direct).collect();
+        assert_eq!(lines.len(), 2);
+        for line in lines {
+            let go_sum = good.go_sum.replace(&format!("{line}\n"), "");
+            let bad = Manifests { go_mod: good.go_mod.clone(), go_sum };
+            let version = line.split(' ').nth(1).unwrap();
+            let text = bad.check(folder).unwrap_err().to_string();
+            let expected = format!("pkg/coredns/coredns/go.sum: no line for github.com/coredns/coredns {version}: ");
+            assert!(text.starts_with(&expected), "{text}");
+        }
+    }
+
+    #[test]
+    fn an_absent_or_malformed_go_mod_is_an_error() {
+        let dir = tempfile::tempdir().unwrap();
+        assert!(matches!(Manifests::read(dir.path()), Err(Error::Source { .. })));
+        let bad = Manifests { go_mod: "modul x\n".into(), go_sum: String::new() };
+        assert!(matches!(bad.check(dir.path()), Err(Error::GoMod { .. })));
+    }
+
+    #[test]
+    fn a_replaced_module_needs_the_hashes_of_what_replaces_it_and_a_folder_none() {
+        let go_mod = "module m\ngo 1.24\nrequire (\n a.example/a v1.0.0\n b.example/b v1.0.0\n)\n\
+                      replace a.example/a => c.example/c v2.0.0\nreplace b.example/b => ./b\n";
+        let go_sum = "c.example/c v2.0.0 h1:AA=\nc.example/c v2.0.0/go.mod h1:AA=\n";
+        Manifests { go_mod: go_mod.into(), go_sum: go_sum.into() }.check(Path::new("m")).unwrap();
+        let text = Manifests { go_mod: go_mod.into(), go_sum: String::new() }.check(Path::new("m")).unwrap_err();
+        assert!(text.to_string().contains("no line for c.example/c v2.0.0: "), "{text}");
+    }
+
+    #[test]
+    fn the_checksum_database_is_asked_unless_a_definition_says_otherwise() {
+        let named = [Located::new("k3s.example/k3s".to_owned(), defs::Place::file("pkg.yml"))];
+        assert!(no_sum_db(&named).ends_with("k3s.example/k3s"));
+        assert!(!no_sum_db(&[]).contains("k3s.example"));
     }
 }

@@ -73,7 +73,7 @@ pub enum Error {
 /// What [`append`] and [`format()`] made.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Verity {
-    /// What the kernel is told to trust.
+    /// The hash that the kernel is given to trust.
     pub root_hash: Digest,
     /// Length of the data, in blocks of [`BLOCK`] bytes; also where the superblock lies.
     pub data_blocks: u64,

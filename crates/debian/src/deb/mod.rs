@@ -9,7 +9,10 @@
 
 mod ar;
 
-use crate::deb822;
+use crate::{
+    deb822,
+    limit::{self, Limited},
+};
 use std::{
     collections::BTreeMap,
     fs::File,
@@ -18,6 +21,7 @@ use std::{
     sync::Arc,
 };
 use tree::{Content, Entry, Kind, Tree, TreePath};
+use types::Bytes;
 
 /// Why a `.deb` cannot be read.
 #[derive(Debug, thiserror::Error)]
@@ -46,6 +50,12 @@ pub enum Problem {
     /// A compression that is not read.
     #[error("{0} is compressed in a way that is not known: xz, zst and gz are")]
     Compression(String),
+    /// A hard link that names no file of the package.
+    #[error("{source}")]
+    Tree {
+        /// Which link, and what it names.
+        source: tree::Error,
+    },
     /// An entry that a tree cannot hold.
     #[error("entry {path}: {reason}")]
     Entry {
@@ -64,7 +74,8 @@ fn io_error(action: &'static str) -> impl FnOnce(io::Error) -> Problem {
 /// ranges of it. Owners are the numbers in the tar.
 ///
 /// # Errors
-/// When it cannot be read or written, or holds paths that lead out of it. No spool is left then.
+/// When it cannot be read or written, is larger than [`limit`] allows, or holds paths or hard links that lead out of it. No
+/// spool is left then.
 pub fn unpack(deb: &Path, spool: &Path) -> Result<Tree, Error> {
     let unpacked = spool_data(deb, spool).and_then(|file| read_tar(file, spool));
     unpacked.map_err(|problem| {
@@ -80,12 +91,12 @@ pub fn unpack(deb: &Path, spool: &Path) -> Result<Tree, Error> {
 /// When it cannot be read or has no control file.
 pub fn control(deb: &Path) -> Result<BTreeMap<String, String>, Error> {
     let read = || {
-        let mut tar = tar::Archive::new(member(deb, "control.tar")?);
+        let mut tar = tar::Archive::new(member(deb, "control.tar", limit::CONTROL_TAR)?);
         for entry in tar.entries().map_err(io_error("read control.tar"))? {
             let mut entry = entry.map_err(io_error("read control.tar"))?;
             if entry.path_bytes().strip_prefix(b"./").unwrap_or(&entry.path_bytes()) == b"control" {
                 let mut text = String::new();
-                entry.read_to_string(&mut text).map_err(io_error("read control"))?;
+                Limited::new(&mut entry, limit::CONTROL).read_to_string(&mut text).map_err(io_error("read control"))?;
                 let stanza = deb822::stanzas(&text).next().ok_or(Problem::Missing("control file"))?;
                 return Ok(stanza.fields().map(|(n, v)| (n.to_owned(), v.to_owned())).collect());
             }
@@ -95,18 +106,21 @@ pub fn control(deb: &Path) -> Result<BTreeMap<String, String>, Error> {
     read().map_err(|problem| Error { deb: deb.to_owned(), problem })
 }
 
-/// A decompressed member, found by its name without the compression's suffix.
-fn member(deb: &Path, name: &'static str) -> Result<Box<dyn Read>, Problem> {
+/// A decompressed member of at most `max` bytes, found by its name without the compression's suffix.
+fn member(deb: &Path, name: &'static str, max: Bytes) -> Result<Box<dyn Read>, Problem> {
     let file = File::open(deb).map_err(io_error("open it"))?;
     let mut ar = ar::Reader::new(BufReader::with_capacity(1 << 16, file)).map_err(io_error("read it"))?;
     while let Some(found) = ar.next_member().map_err(io_error("read it"))? {
         if let Some(suffix) = found.name.strip_prefix(name) {
             let bytes: Take<_> = ar.into_contents(&found);
             return match suffix {
-                ".xz" => Ok(Box::new(lzma_rust2::XzReader::new(bytes, true))),
-                ".zst" => Ok(Box::new(zstd::Decoder::new(bytes).map_err(io_error("start zstd"))?)),
-                ".gz" => Ok(Box::new(flate2::read::MultiGzDecoder::new(bytes))),
-                "" => Ok(Box::new(bytes)),
+                ".xz" => Ok(Box::new(limit::xz(bytes, max))),
+                ".zst" => {
+                    let decoder = zstd::Decoder::new(bytes).map_err(io_error("start zstd"))?;
+                    Ok(Box::new(Limited::new(decoder, max)))
+                }
+                ".gz" => Ok(Box::new(Limited::new(flate2::read::MultiGzDecoder::new(bytes), max))),
+                "" => Ok(Box::new(Limited::new(bytes, max))),
                 _ => Err(Problem::Compression(found.name)),
             };
         }
@@ -116,7 +130,7 @@ fn member(deb: &Path, name: &'static str) -> Result<Box<dyn Read>, Problem> {
 }
 
 fn spool_data(deb: &Path, spool: &Path) -> Result<File, Problem> {
-    let mut data = member(deb, "data.tar")?;
+    let mut data = member(deb, "data.tar", limit::DATA_TAR)?;
     let options = File::options().read(true).write(true).create(true).truncate(true).open(spool);
     let mut out = BufWriter::with_capacity(1 << 18, options.map_err(io_error("create the spool file"))?);
     let mut buffer = vec![0; 1 << 17];
@@ -140,6 +154,7 @@ pub fn read_plain_tar(tar: &Path) -> Result<Tree, Error> {
 
 fn read_tar(mut file: File, spool: &Path) -> Result<Tree, Problem> {
     io::Seek::rewind(&mut file).map_err(io_error("read the spool file"))?;
+    let size = file.metadata().map_err(io_error("look at the spool file"))?.len();
     let spool = Arc::new(spool.to_owned());
     let mut tree = Tree::default();
     let mut tar = tar::Archive::new(file);
@@ -157,6 +172,12 @@ fn read_tar(mut file: File, spool: &Path) -> Result<Tree, Problem> {
         let path = TreePath::new(&written).map_err(|e| bad(e.to_string()))?;
         let target = entry.link_name_bytes().map(|bytes| text(&bytes, "target")).transpose()?;
         let kind = kind_of(&entry, target, &spool).map_err(&bad)?;
+        if matches!(&kind, Kind::File(Content::Range { offset, len, .. }) if offset.saturating_add(*len) > size) {
+            return Err(bad("its contents go beyond the end of the archive".to_owned()));
+        }
+        if tree.len() >= limit::ENTRIES {
+            return Err(bad(format!("it is beyond the limit of {} entries", limit::ENTRIES)));
+        }
         let xattrs = xattrs_of(&mut entry).map_err(io_error("read data.tar"))?;
         let header = entry.header();
         let number = |n: io::Result<u64>| n.ok().and_then(|n| u32::try_from(n).ok());
@@ -165,8 +186,9 @@ fn read_tar(mut file: File, spool: &Path) -> Result<Tree, Problem> {
         };
         let mode = header.mode().map_err(|e| bad(e.to_string()))? & 0o7777;
         let mode = if matches!(kind, Kind::Symlink(_)) { 0o777 } else { mode };
-        tree.insert(path, Entry { mode, uid, gid, xattrs, kind }).map_err(|clash| bad(clash.to_string()))?;
+        tree.insert(path, Entry { mode, uid, gid, xattrs, kind }).map_err(|e| bad(e.to_string()))?;
     }
+    tree.check_links().map_err(|e| Problem::Tree { source: e })?;
     Ok(tree)
 }
 

@@ -114,6 +114,57 @@ fn a_path_out_of_the_package_is_refused() {
 }
 
 #[test]
+fn a_hard_link_out_of_the_package_is_refused() {
+    let mut tar = tar::Builder::new(Vec::new());
+    let mut link = header("./usr/x", tar::EntryType::Symlink, 0o777, 0, 0);
+    tar.append_link(&mut link, "./usr/x", "/home/user/.ssh").unwrap();
+    let mut hard = header("./usr/y", tar::EntryType::Link, 0o644, 0, 0);
+    tar.append_link(&mut hard, "./usr/y", "./usr/x/id_rsa").unwrap();
+    let (dir, tree) = unpacked(&deb("data.tar", tar.get_ref()));
+    let text = tree.unwrap_err().to_string();
+    assert!(text.ends_with("/usr/y is a hard link to /usr/x/id_rsa, which is no file of the same tree"), "{text}");
+    assert!(!dir.path().join("spool").exists());
+}
+
+#[test]
+fn a_chain_of_symlinks_that_the_kernel_would_not_follow_is_refused() {
+    let mut tar = tar::Builder::new(Vec::new());
+    for i in 0..100 {
+        let (name, target) = (format!("./l{i:02}"), if i == 0 { "/home".into() } else { format!("l{:02}", i - 1) });
+        tar.append_link(&mut header(&name, tar::EntryType::Symlink, 0o777, 0, 0), &name, target).unwrap();
+    }
+    tar.append(&header("./l99/x", tar::EntryType::Regular, 0o644, 0, 0), io::empty()).unwrap();
+    let text = unpacked(&deb("data.tar", tar.get_ref())).1.unwrap_err().to_string();
+    assert!(text.ends_with("entry l99/x: /l99/x leads through more than 40 symlinks (ELOOP)"), "{text}");
+}
+
+#[test]
+fn a_file_larger_than_its_archive_is_refused() {
+    let mut tar = tar::Builder::new(Vec::new());
+    tar.append(&header("./a", tar::EntryType::Regular, 0o644, 0, 1 << 40), b"a".as_slice()).unwrap();
+    let text = unpacked(&deb("data.tar", tar.get_ref())).1.unwrap_err().to_string();
+    assert!(text.contains("entry a: its contents go beyond the end of the archive"), "{text}");
+}
+
+#[test]
+fn a_control_file_beyond_the_limit_is_refused() {
+    let mut control = tar::Builder::new(Vec::new());
+    let text = vec![b'x'; (limit::CONTROL.0 + 1) as usize];
+    control
+        .append(&header("./control", tar::EntryType::Regular, 0o644, 0, text.len() as u64), text.as_slice())
+        .unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("x.deb");
+    let bytes = control.into_inner().unwrap();
+    let mut out = b"!<arch>\n".to_vec();
+    writeln!(out, "{:<16}{:<12}{:<6}{:<6}{:<8}{:<10}`", "control.tar", 0, 0, 0, 100_644, bytes.len()).unwrap();
+    out.extend(bytes);
+    std::fs::write(&file, out).unwrap();
+    let text = super::control(&file).unwrap_err().to_string();
+    assert!(text.contains("cannot read control: it unpacks to more than 1.0 MB"), "{text}");
+}
+
+#[test]
 fn damaged_packages_are_refused() {
     let whole = deb("data.tar.zst", &zstd::encode_all(data_tar().as_slice(), 1).unwrap());
     for len in [0, 7, 30, 100, whole.len() - 20] {

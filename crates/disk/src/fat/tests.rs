@@ -41,7 +41,7 @@ fn digest(mut file: File) -> String {
     }
 }
 
-// Each was checked by hand: `fsck.fat -n` 4.2 clean, `mtype` of mtools returns every file.
+// `fsck.fat` judges volumes of these sizes in tests/tests/oracles.rs.
 #[test]
 fn volumes_of_each_kind_have_known_bytes() {
     for (mib, expected) in GOLDEN {

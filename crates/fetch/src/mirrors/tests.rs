@@ -46,16 +46,68 @@ fn sources_of_others_and_disabled_ones_are_not_mirrors() {
                   Types: deb\nURIs: http://c.example/debian\nSuites: trixie\nComponents: contrib\n\n\
                   Types: deb\nURIs: cdrom:[disc]/\nSuites: trixie\nComponents: main\n";
     let line = "deb http://d.example noble main\ndeb http://e.example/ ./\n# deb http://f.example trixie main\n";
-    let none = [Err(NoMirror(Archive::Main)), Err(NoMirror(Archive::Security))];
+    let none = [
+        Err(NoMirror {
+            archive: Archive::Main,
+            unusable: vec!["cdrom:[disc]/: this scheme is not supported".to_owned()],
+        }),
+        Err(NoMirror { archive: Archive::Security, unusable: vec![] }),
+    ];
     assert_eq!(found(&[("sources.list.d/x.sources", deb822), ("sources.list", line)], &[]), none);
-    assert!(NoMirror(Archive::Security).to_string().contains("set DEBIAN_SECURITY_MIRROR"));
+    let text = NoMirror { archive: Archive::Security, unusable: vec![] }.to_string();
+    assert!(text.contains("set DEBIAN_SECURITY_MIRROR"), "{text}");
+}
+
+/// As on Debian's own cloud images.
+#[test]
+fn a_list_of_mirrors_in_a_file_is_read() {
+    let dir = tempfile::tempdir().unwrap();
+    let list = dir.path().join("debian.list");
+    fs::write(
+        &list,
+        "# comment\n\nhttp://src.example/debian type:deb-src priority:1\nhttp://far.example/debian\n\
+         tor+http://onion.example/debian priority:2\nhttps://near.example/debian/\tpriority:3\n",
+    )
+    .unwrap();
+    let path = list.to_str().unwrap();
+    for uri in [format!("mirror+file://{path}"), format!("mirror+file:{path}")] {
+        let deb822 = format!("Types: deb deb-src\nURIs: {uri}\nSuites: trixie trixie-updates\nComponents: main\n");
+        let found = found(&[("sources.list.d/debian.sources", &deb822)], &[]);
+        assert_eq!(found[0], Ok("https://near.example/debian".to_owned()), "{uri}");
+    }
+    let copy = found(&[("sources.list", "deb file:/srv/debian trixie main\n")], &[]);
+    assert_eq!(copy[0], Ok("file:///srv/debian".to_owned()));
+}
+
+#[test]
+fn a_list_of_mirrors_that_cannot_be_used_is_named() {
+    let dir = tempfile::tempdir().unwrap();
+    let empty = dir.path().join("empty.list");
+    fs::write(&empty, "# none\n").unwrap();
+    let cases = [
+        (
+            "mirror+https://lists.example/debian.list".to_owned(),
+            "a list of mirrors is read from a file only (mirror+file:)",
+        ),
+        (format!("mirror+file://{}/none.list", dir.path().display()), "/none.list: No such file"),
+        (format!("mirror+file:{}", empty.display()), "names no http, https or file mirror"),
+    ];
+    for (uri, reason) in cases {
+        let text =
+            found(&[("sources.list", &format!("deb {uri} trixie main\n"))], &[])[0].clone().unwrap_err().to_string();
+        assert!(text.contains("where no source of Debian can be used:\n  ") && text.contains(&uri), "{text}");
+        assert!(text.contains(reason), "{text}");
+    }
 }
 
 #[test]
 fn the_environment_wins_over_apt() {
     let apt = [("sources.list", "deb http://a.example/debian trixie main\n")];
     let env = [("DEBIAN_MIRROR", "http://b.example/debian/"), ("DEBIAN_SECURITY_MIRROR", "")];
-    assert_eq!(found(&apt, &env), [Ok("http://b.example/debian".to_owned()), Err(NoMirror(Archive::Security))]);
+    assert_eq!(
+        found(&apt, &env),
+        [Ok("http://b.example/debian".to_owned()), Err(NoMirror { archive: Archive::Security, unusable: vec![] })]
+    );
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! Failures, cancelling, crashes and full disks.
 
 use crate::world::{World, graph};
-use graph::{Cache, Error, Event, FailureClass, Options, Step, StepError};
+use graph::{Cache, Error, Event, FailureClass, Input, Options, Step, StepError};
 use std::{
     fs,
     io::Write as _,
@@ -108,6 +108,22 @@ fn broken_promises_and_missing_inputs_are_failures() {
         let failure = failures(w.run(&graph([step]), "a")).remove(0);
         assert!(failure.error.contains(words), "{}", failure.error);
     }
+}
+
+#[test]
+fn an_input_with_a_changed_byte_is_found_when_a_step_reads_it() {
+    let world = World::new();
+    let digest = world.cache().cas().put(b"input").unwrap();
+    let path = world.cache().cas().path(&digest);
+    std::fs::remove_file(&path).unwrap();
+    std::fs::write(&path, b"inpux").unwrap();
+    let graph = graph([world.join("reader", "").input("deb/x", Input::Blob(digest))]);
+    let error = world.run(&graph, "reader").unwrap_err();
+    let Error::Failed(failures) = &error else { panic!("{error}") };
+    assert_eq!(failures[0].class, FailureClass::Input);
+    let found = Digest::of(b"inpux");
+    let text = format!("input `deb/x` is damaged: {} has the digest {found}, expected {digest}", path.display());
+    assert!(error.to_string().contains(&text), "{error}");
 }
 
 #[test]

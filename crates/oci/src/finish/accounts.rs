@@ -276,7 +276,7 @@ impl Accounts {
 }
 
 /// No password ever fits `*`. With `!` before it the account is locked for sshd's keys too, which root must not be: sshd
-/// without PAM turns away whoever's field starts with it (auth.c, `LOCKED_PASSWD_PREFIX`).
+/// without PAM refuses an account whose field starts with it (auth.c, `LOCKED_PASSWD_PREFIX`).
 fn no_password(shell: &str) -> &'static str {
     if shell.ends_with("/nologin") || shell.ends_with("/false") { "!*" } else { "*" }
 }

@@ -19,7 +19,7 @@ use tree::{Entry, Kind, Tree, TreePath};
 
 /// Paths and contents of the regular files directly in a folder, by name.
 fn files_in(tree: &Tree, folder: &str, suffix: &str) -> Result<BTreeMap<String, (TreePath, Vec<u8>)>, Error> {
-    let folder = tree.real_path(&path(&format!("{folder}/x"))?).parent().unwrap_or_default();
+    let folder = tree.real_path(&path(&format!("{folder}/x"))?)?.parent().unwrap_or_default();
     let mut found = BTreeMap::new();
     for (path, entry) in tree.iter() {
         if path.parent().as_ref() == Some(&folder)

@@ -71,7 +71,7 @@ impl Install {
                 }
                 _ => continue,
             };
-            // an empty value takes back what came before
+            // an empty value clears the list
             if value.trim().is_empty() {
                 list.clear();
             }

@@ -2,9 +2,10 @@
 
 use super::{MODULES, config::CERTIFICATE};
 use crate::tools::Tool;
+use debian::limit;
 use graph::{Ctx, StepError};
 use std::{fs, path::Path};
-use tree::{Entry, Kind, Tree, TreePath};
+use tree::{Beneath, Entry, Kind, Tree, TreePath};
 use types::Arch;
 
 /// The version of the step: raise it when the same package would give another source tree.
@@ -40,7 +41,7 @@ pub(crate) fn source(ctx: &mut Ctx<'_>) -> Result<(), StepError> {
     };
     ctx.log(&format!("unpacking /{path}"));
     let plain = scratch.join("source.tar");
-    std::io::copy(&mut lzma_rust2::XzReader::new(content.open()?, true), &mut fs::File::create(&plain)?)?;
+    std::io::copy(&mut limit::xz(content.open()?, limit::DATA_TAR), &mut fs::File::create(&plain)?)?;
     ctx.check()?;
     let all = debian::deb::read_plain_tar(&plain)?;
     let top = path.name().trim_end_matches(".tar.xz");
@@ -102,14 +103,14 @@ pub(crate) fn build(ctx: &mut Ctx<'_>) -> Result<(), StepError> {
     let run = |more: &[&str]| kbuild(Tool::new(ctx, "kernel")?, ctx, &out)?.run(&argv(arch, more));
     run(&[&jobs, "-s", target, "modules"])?;
     run(&[&jobs, "-s", "INSTALL_MOD_PATH=/out/installed", "INSTALL_MOD_STRIP=1", "modules_install"])?;
-    let release = fs::read_to_string(out.join("include/config/kernel.release"))?;
+    let made = Beneath::open(&out)?;
+    let release = String::from_utf8(made.read(&TreePath::new("include/config/kernel.release")?)?)?;
     let release = release.trim();
 
     let mut tree = Tree::default();
     for (from, to) in [(image, "vmlinuz"), (".config", "config"), ("System.map", "System.map")] {
-        let from = out.join(from);
-        let len = fs::metadata(&from)?.len();
-        tree.insert(TreePath::new(&format!("boot/{to}-{release}"))?, Entry::file_from(0o644, from, len))?;
+        let len = made.file(&TreePath::new(from)?)?.metadata()?.len();
+        tree.insert(TreePath::new(&format!("boot/{to}-{release}"))?, Entry::file_from(0o644, out.join(from), len))?;
     }
     let modules = TreePath::new(&format!("{MODULES}/{release}"))?;
     for (path, entry) in Tree::from_folder(&installed.join("lib/modules").join(release))? {

@@ -9,7 +9,6 @@ use crate::tools::Tool;
 use defs::{ConfigBase, Located, Place};
 use graph::{Ctx, StepError};
 use std::{collections::BTreeMap, fs, path::Path};
-use tree::Tree;
 use types::Arch;
 
 /// The version of the step: raise it when the same fragments would give another configuration.
@@ -107,11 +106,7 @@ fn make(ctx: &Ctx<'_>, arch: Arch, out: &Path, target: &str) -> Result<(), StepE
 
 /// The configuration in Debian's image package.
 fn debians(ctx: &Ctx<'_>) -> Result<Vec<u8>, StepError> {
-    let mut all = Tree::default();
-    for (i, label) in ctx.labels("deb/").enumerate() {
-        all.merge(debian::deb::unpack(&ctx.input(label)?, &ctx.scratch()?.join(format!("{i}.data")))?)?;
-    }
-    content(&boot_file(&all, "config-")?.1)
+    content(&boot_file(&crate::packages::all(ctx)?.tree, "config-")?.1)
 }
 
 /// An option whose value differs from the requested one.

@@ -1,7 +1,7 @@
 //! Firmware for the kept modules, and microcode for the processor.
 
 use super::Index;
-use crate::size::Origins;
+use crate::{packages, size::Origins};
 use defs::PathGlob;
 use graph::{Ctx, StepError};
 use std::{
@@ -43,12 +43,9 @@ struct Taken {
 pub(crate) fn firmware(ctx: &mut Ctx<'_>) -> Result<(), StepError> {
     let params: Firmware = ctx.params()?;
     let index: Index = serde_json::from_slice(&fs::read(ctx.input("index")?)?)?;
-    let mut offered = Tree::default();
-    let mut from = BTreeMap::new();
-    for (package, deb) in packages(ctx)? {
-        from.extend(deb.iter().map(|(path, _)| (path.clone(), package.clone())));
-        offered.merge(deb)?;
-    }
+    let merged = packages::all(ctx)?;
+    let from = merged.origins();
+    let offered = merged.tree;
     let mut wanted: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
     for (name, module) in &index.kept {
         for file in &module.firmware {
@@ -83,16 +80,6 @@ pub(crate) fn firmware(ctx: &mut Ctx<'_>) -> Result<(), StepError> {
     crate::layers::write_layer(ctx, &layer, &Tree::default(), params.arch, &[])
 }
 
-/// The packages with their names.
-fn packages(ctx: &Ctx<'_>) -> Result<Vec<(String, Tree)>, StepError> {
-    let scratch = ctx.scratch()?;
-    let unpacked = ctx.labels("deb/").enumerate().map(|(i, label)| {
-        let package = label.trim_start_matches("deb/").split(':').next().unwrap_or(label).to_owned();
-        Ok((package, debian::deb::unpack(&ctx.input(label)?, &scratch.join(format!("{i}.data")))?))
-    });
-    unpacked.collect()
-}
-
 /// The files that a driver's name refers to: the file of this name, or all that match a pattern; where a number before
 /// `.ucode` is the highest interface that the driver supports, the newest supported file.
 fn matching(offered: &Tree, name: &str) -> Result<Vec<TreePath>, StepError> {
@@ -117,12 +104,12 @@ fn matching(offered: &Tree, name: &str) -> Result<Vec<TreePath>, StepError> {
 
 /// Takes a file, and for a link also the links and folders up to its target.
 fn take(offered: &Tree, path: &TreePath, layer: &mut Tree) -> Result<(), StepError> {
-    let mut path = offered.real_path(path);
+    let mut path = offered.real_path(path)?;
     for _ in 0..40 {
         let Some(entry) = offered.get(&path) else { return Ok(()) };
         layer.insert(path.clone(), entry.clone())?;
         let Kind::Symlink(target) = &entry.kind else { return Ok(()) };
-        path = offered.real_path(&path.resolve(target));
+        path = offered.real_path(&path.resolve(target))?;
     }
     Ok(())
 }
@@ -133,10 +120,7 @@ const MICROCODE: [(&str, &str); 2] = [("AuthenticAMD.bin", "amd-ucode"), ("Genui
 
 /// Inputs `deb/…`; output `cpio`: an uncompressed archive, which the kernel reads first.
 pub(crate) fn microcode(ctx: &mut Ctx<'_>) -> Result<(), StepError> {
-    let mut all = Tree::default();
-    for (_, deb) in packages(ctx)? {
-        all.merge(deb)?;
-    }
+    let all = packages::all(ctx)?.tree;
     let mut tree = Tree::default();
     for (file, folder) in MICROCODE {
         let folder = TreePath::new(&format!("{FOLDER}/{folder}"))?;

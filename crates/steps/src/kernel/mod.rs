@@ -76,12 +76,7 @@ fn packed(ctx: &Ctx<'_>) -> Result<Tree, StepError> {
     if ctx.labels("built").next().is_some() {
         return Ok(debian::deb::read_plain_tar(&ctx.input("built")?)?);
     }
-    let mut all = Tree::default();
-    let labels: Vec<String> = ctx.labels("deb/").map(str::to_owned).collect();
-    for (i, label) in labels.iter().enumerate() {
-        all.merge(debian::deb::unpack(&ctx.input(label)?, &ctx.scratch()?.join(format!("{i}.data")))?)?;
-    }
-    Ok(all)
+    Ok(crate::packages::all(ctx)?.tree)
 }
 
 /// The first file of `boot` whose name has this prefix, and its name.

@@ -10,7 +10,7 @@ use std::{
     io::{BufWriter, Read as _, Write as _},
     sync::Arc as Shared,
 };
-use tree::{Content, Entry, Kind, Tree, TreePath};
+use tree::{Beneath, Content, Entry, Kind, Tree, TreePath};
 
 /// The index of modules: kept, dropped and built in.
 #[derive(Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -129,6 +129,9 @@ fn decompressed(
     Ok(modules)
 }
 
+/// The largest module that is read, unpacked; the largest of Debian's kernel has 10 MB.
+const MAX_MODULE: types::Bytes = types::Bytes::mib(256);
+
 /// The plain bytes of a module; none for another file.
 fn read(path: &TreePath, entry: &Entry) -> std::io::Result<Option<Vec<u8>>> {
     let Kind::File(content) = &entry.kind else { return Ok(None) };
@@ -139,7 +142,7 @@ fn read(path: &TreePath, entry: &Entry) -> std::io::Result<Option<Vec<u8>>> {
         return Ok(None);
     }
     let mut bytes = Vec::new();
-    lzma_rust2::XzReader::new(content.open()?, false).read_to_end(&mut bytes)?;
+    debian::limit::xz(content.open()?, MAX_MODULE).read_to_end(&mut bytes)?;
     Ok(Some(bytes))
 }
 
@@ -252,12 +255,14 @@ fn depmod(ctx: &Ctx<'_>, modules: &mut Tree, release: &str, system_map: Option<E
     }
     argv.push(release);
     Tool::new(ctx, "files")?.writable(&root, "/out").run(&argv)?;
+    let made = Beneath::open(&root)?;
     for item in fs::read_dir(root.join(MODULES).join(release))? {
         let item = item?;
         let name = item.file_name().to_string_lossy().into_owned();
         if name.starts_with("modules.") {
             let path = TreePath::new(&format!("{MODULES}/{release}/{name}"))?;
-            modules.insert(path, Entry::file(0o644, fs::read(item.path())?))?;
+            let bytes = made.read(&path)?;
+            modules.insert(path, Entry::file(0o644, bytes))?;
         }
     }
     fs::remove_dir_all(root)?;

@@ -39,6 +39,7 @@ impl Planner<'_> {
             groups: rootfs.groups.clone(),
             caps: rootfs.caps.clone(),
             foreign: rootfs.foreign.clone(),
+            prefer: rootfs.prefer.clone(),
         };
         let layer = self.debs(ROOT, "rootfs", &below, &debs, "rootfs/rootfs.yml")?;
         below.push(layer);
@@ -54,6 +55,7 @@ impl Planner<'_> {
                 groups: BTreeMap::new(),
                 caps: BTreeMap::new(),
                 foreign: hv.rootfs.foreign.clone(),
+                prefer: hv.rootfs.prefer.clone(),
             };
             let layer = self.debs(ROOT, &set, &below, &more, &format!("hv/{}.yml", self.target.flavour))?;
             below.push(layer);

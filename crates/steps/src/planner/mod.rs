@@ -104,9 +104,14 @@ impl<'p> Planner<'p> {
         let definition =
             self.project.defs.toolbox.sets.get(set).ok_or_else(|| Error::NoTools { set: set.to_owned() })?;
         let links = definition.links.iter().map(|(path, target)| (path.clone(), target.value.clone())).collect();
+        let prefer = definition.prefer.iter().map(|(path, package)| (path.clone(), package.value.clone())).collect();
         let step = Step::new(format!("toolbox/{set}"), "toolbox", toolbox::VERSION, toolbox::run).slots(2);
-        let step =
-            self.with_debs(params(step, &toolbox::Params { links }), &format!("toolbox/{set}"), host()?, |_| true)?;
+        let step = self.with_debs(
+            params(step, &toolbox::Params { links, prefer }),
+            &format!("toolbox/{set}"),
+            host()?,
+            |_| true,
+        )?;
         self.add(step.at("xtask/toolbox.yml", None))
     }
 
@@ -135,7 +140,10 @@ impl<'p> Planner<'p> {
             .from("files", tools, "root")
             .at(file, None)
             .slots(2);
-        let step = self.with_debs(self.on(params(step, debs), below), set, self.arch(), |_| true)?;
+        let mut step = self.with_debs(self.on(params(step, debs), below), set, self.arch(), |_| true)?;
+        for (n, layer) in below.iter().enumerate().filter(|(_, layer)| layer.of_debs) {
+            step = step.from(format!("lower-origins/{n:02}"), layer.tar.clone(), "origins");
+        }
         let tar = self.add(step)?;
         Ok(Layer { of_debs: true, ..self.erofs(owner, &name, tar)? })
     }

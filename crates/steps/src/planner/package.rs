@@ -31,6 +31,7 @@ impl<'p> Planner<'p> {
                     groups,
                     caps: BTreeMap::new(),
                     foreign: package.foreign.clone(),
+                    prefer: package.prefer.clone(),
                 };
                 let layer = self.debs(name, &package_set(name), &below, &debs, &file)?;
                 below.push(layer);

@@ -156,8 +156,8 @@ fn assert_tidy<B: Blocks>(edit: &Edit<B>, contents: &Contents) {
     }
 }
 
-// Checked by hand too: `fsck.fat -n` 4.2 finds nothing in our volumes after these changes. In those that fatfs wrote it finds
-// the long names that fatfs gives to `.` and `..`, before the changes as after them.
+// `fsck.fat` judges our own volumes after such changes in tests/tests/oracles.rs. In those that fatfs wrote it finds the long
+// names that fatfs gives to `.` and `..`, before the changes as after them.
 #[test]
 fn another_implementation_reads_what_was_changed() {
     for (name, file) in volumes() {

@@ -1,7 +1,7 @@
 use super::*;
 use crate::{
     Layout, Partition, PartitionType,
-    gpt::{ENTRIES, read, slot_attributes},
+    gpt::{ENTRIES, read},
     power::{Event, Options, Recorder, states},
 };
 use proptest::prelude::*;
@@ -22,7 +22,7 @@ fn disk() -> File {
     };
     let partitions = vec![
         partition(1, "EFI System", PartitionType::EfiSystem, 0),
-        partition(2, "IMGA", PartitionType::Image, slot_attributes(2, 0, true)),
+        partition(2, "IMGA", PartitionType::Image, 2 << 48 | 1 << 56),
         // its entry is in another sector than that of IMGA
         partition(7, "IMGB", PartitionType::Image, 0),
     ];
