@@ -7,12 +7,14 @@
 mod arch;
 mod bytes;
 mod cancel;
+mod count;
 mod digest;
 mod flavour;
 
 pub use arch::Arch;
 pub use bytes::{Bytes, ParseBytesError};
 pub use cancel::Cancel;
+pub use count::count;
 pub use digest::{Digest, DigestWriter, Hasher, ParseDigestError};
 pub use flavour::Flavour;
 
