@@ -7,6 +7,7 @@ use std::{
     io::Write as _,
     path::{Path, PathBuf},
     sync::atomic::{AtomicU64, Ordering},
+    time::Duration,
 };
 use types::{Bytes, Digest};
 
@@ -124,6 +125,12 @@ impl Cache {
     #[must_use]
     pub fn last(&self, id: &StepId) -> Option<KeyDocument> {
         serde_json::from_slice(&fs::read(self.last_path(id)).ok()?).ok()
+    }
+
+    /// How long the last run of a step of this name took on this machine; `None` before the first one.
+    #[must_use]
+    pub fn usual(&self, id: &StepId) -> Option<Duration> {
+        self.record(&self.last(id)?.key()).map(|record| Duration::from_millis(record.ms))
     }
 
     /// Why the outputs of a record cannot be used; `None` when they can. Looks at sizes; with `verify` at every byte, and then

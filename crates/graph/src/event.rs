@@ -14,6 +14,22 @@ pub enum Event {
     Started {
         /// The step.
         id: StepId,
+        /// How long it usually runs: its last run on this machine, else [`crate::Step::usual`].
+        #[serde(rename = "usual-ms", serialize_with = "milliseconds")]
+        usual: Duration,
+    },
+    /// Every [`crate::Options::pulse`] while steps run: how far the run is.
+    Pulse {
+        /// The steps that run now.
+        running: Vec<Running>,
+        /// Steps whose outputs are here.
+        done: usize,
+        /// Steps that the targets need.
+        total: usize,
+        /// How long the rest takes at most, by the usual times of the steps that are not done. Steps that turn out to be
+        /// cached make it shorter.
+        #[serde(rename = "left-ms", serialize_with = "milliseconds")]
+        left: Duration,
     },
     /// How far a running step is.
     Progress {
@@ -66,6 +82,20 @@ pub enum Event {
         #[serde(rename = "ms", serialize_with = "milliseconds")]
         duration: Duration,
     },
+}
+
+/// A step that runs.
+#[derive(Debug, Clone, serde::Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Running {
+    /// The step.
+    pub id: StepId,
+    /// How long it has run.
+    #[serde(rename = "elapsed-ms", serialize_with = "milliseconds")]
+    pub elapsed: Duration,
+    /// How long it usually runs.
+    #[serde(rename = "usual-ms", serialize_with = "milliseconds")]
+    pub usual: Duration,
 }
 
 /// Where a step's outputs come from.

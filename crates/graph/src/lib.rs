@@ -34,11 +34,12 @@ pub mod render;
 mod replay;
 mod run;
 mod step;
+mod watch;
 
 pub use cache::{Cache, Output, OutputKind, Outputs, Record};
 pub use ctx::{Ctx, Unit};
 pub use error::{Error, Failure, FailureClass, StepError};
-pub use event::{Event, How, Sink};
+pub use event::{Event, How, Running, Sink};
 pub use gc::{Broken, Swept};
 pub use key::{KeyDocument, canonical};
 pub use plan::{Plan, Planned, State};
@@ -46,3 +47,4 @@ pub use reason::Reason;
 pub use replay::{Compared, Replay};
 pub use run::{Built, Options};
 pub use step::{Graph, Input, Source, Step, StepId};
+pub use watch::watch;

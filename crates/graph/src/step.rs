@@ -3,6 +3,7 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     fmt,
     path::{Path, PathBuf},
+    time::Duration,
 };
 use types::Digest;
 
@@ -100,6 +101,8 @@ pub struct Step {
     pub source: Option<Source>,
     /// The number of job slots that it takes while it runs; `usize::MAX` for a step that keeps every core busy.
     pub slots: usize,
+    /// How long it usually runs, for machines that have never run it. Not part of the key.
+    pub usual: Duration,
     pub(crate) run: Box<Run>,
 }
 
@@ -119,6 +122,7 @@ impl Step {
             inputs: BTreeMap::new(),
             source: None,
             slots: 1,
+            usual: Duration::from_secs(1),
             run: Box::new(run),
         }
     }
@@ -166,6 +170,13 @@ impl Step {
     #[must_use]
     pub fn slots(mut self, slots: usize) -> Self {
         self.slots = slots.max(1);
+        self
+    }
+
+    /// Usually running this long.
+    #[must_use]
+    pub fn usually(mut self, usual: Duration) -> Self {
+        self.usual = usual;
         self
     }
 

@@ -10,6 +10,7 @@ mod kernel;
 mod package;
 mod programs;
 mod size;
+mod usual;
 
 use crate::{
     Error,
@@ -87,7 +88,8 @@ impl<'p> Planner<'p> {
 
     /// Adds a step unless it exists: images share layers.
     fn add(&mut self, step: Step) -> Result<StepId, Error> {
-        Ok(self.graph.share(step)?)
+        let usual = usual::of(step.kind, step.id.as_str());
+        Ok(self.graph.share(step.usually(usual))?)
     }
 
     /// Adds the packages of a set, or those that `keep` selects, as inputs `deb/…`.
