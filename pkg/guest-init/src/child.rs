@@ -1,7 +1,7 @@
 //! The container's process.
 //!
-//! This program runs itself again, and that run becomes the process: between the two nothing has to be done in the shadow of
-//! a fork, where hardly anything is allowed.
+//! This program runs itself again, and the second run becomes the process. So no code runs between fork and exec, where a program
+//! may call hardly any function.
 
 use crate::{error::Error, mounts, user::User};
 use guest::Process;
@@ -65,7 +65,7 @@ pub(crate) fn become_the_process() {
 fn enter(uid: &str, gid: &str, groups: &str, cwd: &str) -> Result<(), Error> {
     let failed = |action| move |e: rustix::io::Errno| Error::io(action, "the container")(e.into());
     setsid().map_err(failed("make a session for"))?;
-    // a console without a terminal behind it is one that nobody types at
+    // a console without a terminal has no input
     let _ = ioctl_tiocsctty(std::io::stdin());
     chdir(mounts::ROOT).and_then(|()| chroot(".")).map_err(failed("enter"))?;
     chdir(cwd).map_err(|e| Error::io("enter", Path::new(cwd))(e.into()))?;
@@ -73,7 +73,7 @@ fn enter(uid: &str, gid: &str, groups: &str, cwd: &str) -> Result<(), Error> {
     let (uid, gid) = (rustix::fs::Uid::from_raw(number(uid)), rustix::fs::Gid::from_raw(number(gid)));
     let groups: Vec<_> =
         groups.split(',').filter(|g| !g.is_empty()).map(|g| rustix::fs::Gid::from_raw(number(g))).collect();
-    // this program has one thread, so what is set for it is set for the process
+    // this program has one thread, so the settings of the thread are those of the process
     set_thread_groups(&groups)
         .and_then(|()| set_thread_res_gid(gid, gid, gid))
         .and_then(|()| set_thread_res_uid(uid, uid, uid))

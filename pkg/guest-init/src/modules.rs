@@ -4,8 +4,8 @@ use crate::error::Error;
 use rustix::{io::Errno, system::finit_module};
 use std::{fs, io, path::Path};
 
-/// Loads the modules that `list` names, a full path a line, those that others need before them. A module for hardware that
-/// this machine does not have is no error: the same list serves every hypervisor.
+/// Loads the modules of `list`: one full path a line, dependencies first. A module for hardware that this machine does not
+/// have is no error, because all hypervisors have one list.
 pub(crate) fn load(list: &Path) -> Result<(), Error> {
     let text = fs::read_to_string(list).map_err(Error::io("read", list))?;
     for line in text.lines().filter(|l| !l.is_empty()) {

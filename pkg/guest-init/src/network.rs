@@ -40,7 +40,7 @@ pub(crate) fn set_up(hostname: &str, networks: &[Network]) -> Result<(), Error> 
     if servers.is_empty() { Ok(()) } else { replace("etc/resolv.conf", &resolv_conf) }
 }
 
-/// Writes a file of the container in place of what is there, which may be a link to somewhere else.
+/// Replaces a file of the container, which may be a link.
 fn replace(path: &str, text: &str) -> Result<(), Error> {
     let path = below_root(path);
     match fs::remove_file(&path) {

@@ -47,7 +47,7 @@ impl Netlink {
         self.ask(NEW_ADDRESS, CREATE, body)
     }
 
-    /// Where everything goes that has no better way.
+    /// Sets the default route.
     pub(crate) fn default_route(&mut self, gateway: Ipv4Addr) -> io::Result<()> {
         const MAIN: u8 = 254;
         const BOOT: u8 = 3;

@@ -27,7 +27,7 @@ use tokio::{
     time::{Instant, sleep, timeout},
 };
 
-/// How long a guest may take to switch itself off; shorter than what `svc` gives this service.
+/// How long a guest may take to switch itself off. `svc` gives this service more.
 const POWER_OFF_WITHIN: Duration = Duration::from_secs(25);
 /// The first pause before a restart; each further one is twice as long.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);

@@ -41,8 +41,8 @@ pub(crate) fn arguments(arch: Arch, guest: &Guest, accel: Accel) -> Vec<String> 
     args.pair("-smp", &guest.cpus.to_string());
     args.pair("-m", &format!("{}M", guest.memory.0 >> 20));
     args.pair("-uuid", &guest.uuid);
-    // system calls that a guest which has taken over QEMU could use (QEMU, `qemu-options.hx`, -sandbox); those that change
-    // the user are refused by the kernel once QEMU has become one without rights, and until then QEMU needs them
+    // refuses system calls that a guest which has taken over QEMU could use (QEMU, `qemu-options.hx`, -sandbox). QEMU itself
+    // needs those that change its user; afterwards the kernel refuses them to a user without rights.
     args.add("-sandbox on,obsolete=deny,spawn=deny,resourcecontrol=deny");
     args.pair("-run-with", &format!("user={0}:{0}", guest.uid));
     // the guest's processors start by `cont`, when QEMU is that user
@@ -95,7 +95,7 @@ fn boot(args: &mut Args, arch: Arch, boot: &Boot) {
 fn disk(args: &mut Args, n: usize, disk: &Disk, boots: bool) {
     args.pair("-blockdev", &block_device(n, disk).to_string());
     let order = if boots { format!(",bootindex={}", n + 1) } else { String::new() };
-    // a guest whose disk cannot grow is paused, and told nothing (QEMU, `qemu-options.hx`, werror)
+    // QEMU pauses a guest whose disk cannot grow, and reports no error to the guest (QEMU, `qemu-options.hx`, werror)
     let errors = if disk.read_only { "" } else { ",werror=enospc" };
     args.pair("-device", &format!("virtio-blk-pci,drive=disk{n}{order}{errors},romfile="));
 }

@@ -77,7 +77,7 @@ impl Hypervisor for Qemu {
             let accel = self.accel.get();
             let first = start(self.arch, guest, accel).await;
             let (Err(Error::NotStarted { said, .. }), Accel::KvmOrTcg) = (&first, accel) else { return first };
-            // there are machines whose /dev/kvm opens, and on which QEMU then gives up in place of going on without
+            // on some machines /dev/kvm opens, and QEMU then ends where it should go on without KVM
             let Ok(second) = start(self.arch, guest, Accel::Tcg).await else { return first };
             eprintln!("{}: runs without KVM, and all others from now on, because with it {said}", guest.name);
             self.accel.set(Accel::Tcg);

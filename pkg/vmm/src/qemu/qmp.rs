@@ -17,7 +17,7 @@ pub(crate) struct Qmp {
 }
 
 impl Qmp {
-    /// Takes up a connection that QEMU has made.
+    /// Negotiates a connection that QEMU has made.
     pub(crate) async fn open(stream: UnixStream) -> io::Result<Self> {
         let (read, write) = stream.into_split();
         let mut qmp = Self { lines: BufReader::new(read).lines(), write };
@@ -31,7 +31,7 @@ impl Qmp {
         self.write.write_all(format!("{}\n", json!({ "execute": command })).as_bytes()).await
     }
 
-    /// Sends a command; its answer. Events in between are dropped: only ask before anything can happen.
+    /// Sends a command and returns its answer. It drops events that come first, so call it before the guest runs.
     pub(crate) async fn ask(&mut self, command: &str) -> io::Result<Value> {
         self.send(command).await?;
         loop {
@@ -52,7 +52,7 @@ impl Qmp {
     }
 }
 
-/// Why the guest has stopped, where the message is that event: QEMU's word for it, such as `guest-shutdown`.
+/// QEMU's reason for its end, such as `guest-shutdown`, where the message is that event.
 pub(crate) fn shutdown_reason(message: &Value) -> Option<&str> {
     (message["event"] == "SHUTDOWN").then(|| message["data"]["reason"].as_str().unwrap_or("unknown"))
 }

@@ -3,7 +3,7 @@
 use crate::error::Error;
 use std::process::Command;
 
-/// Makes a tap interface and puts it on a bridge; one left over from before is made anew.
+/// Makes a tap interface and puts it on a bridge; replaces one that an earlier run left.
 pub(crate) fn make(tap: &str, bridge: &str) -> Result<(), Error> {
     let exists = std::path::Path::new("/sys/class/net").join(tap).exists();
     if exists {

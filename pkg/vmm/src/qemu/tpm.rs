@@ -13,7 +13,7 @@ pub(crate) struct Tpm {
     pid_file: PathBuf,
 }
 
-/// Starts it. With `--daemon` swtpm returns when its socket is there, and with `--terminate` it ends when QEMU lets go.
+/// Starts it. With `--daemon` swtpm returns when its socket is there, and with `--terminate` it ends when QEMU disconnects.
 pub(crate) async fn start(state: &Path, socket: &Path) -> Result<Tpm, Error> {
     fs::create_dir_all(state).map_err(Error::io("create", state))?;
     let pid_file = socket.with_extension("pid");

@@ -1,4 +1,4 @@
-//! Disks of guests as block devices of this domain: the kernel's block back end takes nothing else.
+//! Disks of guests as block devices of this domain: the kernel's block back end accepts nothing else.
 
 use super::run;
 use crate::{error::Error, hypervisor::Disk};

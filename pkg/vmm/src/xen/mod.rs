@@ -4,8 +4,8 @@
 //! ```text
 //!  disks ─► losetup ─► xl create, paused ─► xenconsole ─► xl unpause ─► xenstore-watch @releaseDomain ─► xl list: why it ended
 //! ```
-//! Every step ends or speaks when it is done; nothing is asked for again and again. A domain outlives this service when that
-//! is killed: the next start of its app destroys it first.
+//! Every step ends or reports when it is done, so nothing is polled. When this service is killed its domains stay, and the next
+//! start of an app destroys the app's old domain first.
 
 mod config;
 mod disks;
@@ -121,14 +121,14 @@ async fn start(kind: Kind, guest: &Guest) -> Result<Running, Error> {
             tokio::spawn(async move {
                 let end = drive(&id, lines, inbox).await;
                 let removed = run("xl", &["destroy", &id]).await;
-                // what the guest said last is read by the console's reader: it ends with the domain
+                // the console ends with the domain, after its reader has read the last output
                 let _ = console.wait().await;
                 drop(watch);
                 let detached = loops.detach().await;
                 for error in [removed.map(drop), detached, nat::remove(&name)].into_iter().filter_map(Result::err) {
                     eprintln!("domain {id}: {error}");
                 }
-                // who does not wait for the end any more does not want to know it
+                // the receiver may be gone with its app
                 let _ = tell.send(end);
             });
             Ok(Running { output: Box::new(output), input: Box::new(input), orders, end, pauses, facts })
@@ -183,7 +183,7 @@ async fn begin(kind: Kind, guest: &Guest, loops: &Loops) -> Result<Begun, Error>
     Ok(Begun { id, console, watch, lines })
 }
 
-/// Carries out orders until the domain has ended: some domain's end is an event, whose it is has to be looked up.
+/// Carries out orders until the domain has ended. The event says that some domain has ended, so each one is looked up.
 async fn drive(id: &str, mut ends: Lines<BufReader<ChildStdout>>, mut inbox: mpsc::Receiver<Order>) -> End {
     let mut ordered = true;
     loop {
@@ -206,7 +206,7 @@ async fn drive(id: &str, mut ends: Lines<BufReader<ChildStdout>>, mut inbox: mps
                         continue;
                     }
                 };
-                // it may have ended at this very moment, which its own event tells
+                // it may have ended at this very moment, and its event follows
                 if let Err(e) = done {
                     eprintln!("domain {id}: {e}");
                 }
@@ -222,7 +222,7 @@ async fn state(id: &str) -> State {
     }
 }
 
-/// Runs a program of the toolstack to its end: what it has said.
+/// Runs a program of the toolstack to its end and returns its output.
 async fn run(program: &str, args: &[&str]) -> Result<String, Error> {
     let output = Command::new(program).args(args).stdin(Stdio::null()).kill_on_drop(true).output().await;
     let output = output.map_err(Error::io("run", program))?;

@@ -1,5 +1,5 @@
-//! NAT for guests: every card is on a network of its own with this domain, of four addresses out of the range that is meant
-//! for what lies between a subscriber and a translator (RFC 6598), so that it meets no network of the device's own.
+//! NAT for guests. Every card has a network of four addresses with this domain, out of the range between subscribers and their
+//! provider's translator (RFC 6598), which no network of the device's own uses.
 //!
 //! The address on this domain's side is set by `/etc/xen/scripts/vif`; translation and forwards are a table of nftables with
 //! the guest's name. The kernel forwards by `net.ipv4.ip_forward` of hv/xen.yml.
@@ -29,7 +29,7 @@ pub(super) fn network(mac: &str) -> NatNetwork {
     let digits: String = mac.split(':').skip(3).collect();
     let base = RANGE + u32::from_str_radix(&digits, 16).unwrap_or_default() % NETWORKS * 4;
     let (gateway, address) = (Ipv4Addr::from(base + 1), Ipv4Addr::from(base + 2));
-    // a device without network may have no server, and a guest that asks nobody gets the same answer as the device
+    // a device without network may have no server; then no answer comes to the guest either
     let servers = fs::read_to_string(SERVERS).unwrap_or_default();
     NatNetwork { address, prefix: 30, gateway, dns: server(&servers).unwrap_or(gateway) }
 }
@@ -38,7 +38,7 @@ fn server(resolv_conf: &str) -> Option<Ipv4Addr> {
     resolv_conf.lines().filter_map(|line| line.strip_prefix("nameserver ")).find_map(|text| text.trim().parse().ok())
 }
 
-/// Lets a guest's cards behind NAT out, and in what is declared.
+/// Translates for a guest's cards behind NAT, and forwards the declared ports.
 pub(super) fn set_up(guest: &Guest) -> Result<(), Error> {
     match rules(guest) {
         Some(rules) => nft(&rules),
