@@ -13,7 +13,7 @@ use crate::{
     trust,
 };
 use slots::{Device, State, Status};
-use std::{fs, time::Duration};
+use std::{fs, os::unix::fs::FileExt as _, time::Duration};
 
 /// Between two requests to an address that does not answer.
 const PAUSE: Duration = Duration::from_secs(2);
@@ -22,11 +22,20 @@ const LOCK: Duration = Duration::from_secs(600);
 /// After a fault that may pass; each pause is twice the one before.
 const AGAIN: Duration = Duration::from_secs(5);
 const ATTEMPTS: u32 = 5;
+/// States in which `vault` reports P3 that is not open.
+const CLOSED: [&str; 2] = ["refused", "failed"];
 
 /// Marks the running image as good: every service is ready, which is why this is called, and every address answers. A fault that
 /// passes does not make a good image fail.
 pub(crate) fn bless(paths: &Paths, system: &dyn System) -> Result<(), Error> {
-    reach(paths, system)?;
+    let running = Running::read(paths)?;
+    let is_judged = || -> Result<_, Error> {
+        Ok(Device::new(machine::disk(paths, false)?).status()?.is_on_trial(running.root_hash))
+    };
+    if is_judged().unwrap_or(true) {
+        opens_p3(paths, system);
+        reach(paths, system);
+    }
     let mut attempt = 0;
     loop {
         match mark(paths) {
@@ -40,24 +49,46 @@ pub(crate) fn bless(paths: &Paths, system: &dyn System) -> Result<(), Error> {
     }
 }
 
-/// Waits until every address answers that the owner names. Only an image on trial is asked for that. A mistake in CONFIG asks for
-/// nothing: it must not give up an image that is good.
-fn reach(paths: &Paths, system: &dyn System) -> Result<(), Error> {
-    let running = Running::read(paths)?;
+/// Waits while P3 is closed to this image, although it holds what another image may open: then `trial` gives this one up. A P3 that
+/// holds nothing is no reason: no image could do better.
+fn opens_p3(paths: &Paths, system: &dyn System) {
+    let mut printed = false;
+    while let Some(reason) = closed(paths) {
+        if !printed {
+            eprintln!("this image is not good: it does not open P3: {reason}");
+            printed = true;
+        }
+        system.pause(PAUSE);
+    }
+}
+
+/// Why `vault` has not opened a P3 with contents.
+fn closed(paths: &Paths) -> Option<String> {
+    let report: serde_json::Value = machine::json(&paths.vault).ok()?;
+    if !report["state"].as_str().is_some_and(|state| CLOSED.contains(&state)) {
+        return None;
+    }
+    let mut start = [0; 2048];
+    let p3 = fs::File::open(paths.partitions.join("P3"));
+    p3.and_then(|p3| p3.read_exact_at(&mut start, 0)).ok()?;
+    let holds = start.starts_with(b"LUKS\xba\xbe") || start[1080..1082] == [0x53, 0xef];
+    holds.then(|| report["reason"].as_str().unwrap_or("see `vault status`").to_owned())
+}
+
+/// Waits until every address answers that the owner names. A mistake in CONFIG asks for nothing: it must not give up an image that
+/// is good.
+fn reach(paths: &Paths, system: &dyn System) {
     let (config, warning) = Config::or_default(paths);
     warning.iter().for_each(|text| eprintln!("warning: {text}"));
     let addresses = config.health.reach;
-    let is_judged = || -> Result<_, Error> {
-        Ok(Device::new(machine::disk(paths, false)?).status()?.is_on_trial(running.root_hash))
-    };
-    if addresses.is_empty() || !is_judged().unwrap_or(true) {
-        return Ok(());
+    if addresses.is_empty() {
+        return;
     }
     let http = match Http::new(paths) {
         Ok(http) => http,
         Err(e) => {
             eprintln!("warning: no address of health.reach is asked: {e}");
-            return Ok(());
+            return;
         }
     };
     for address in &addresses {
@@ -70,7 +101,6 @@ fn reach(paths: &Paths, system: &dyn System) -> Result<(), Error> {
             system.pause(PAUSE);
         }
     }
-    Ok(())
 }
 
 /// Changes the disk first: nothing that follows, P3 least of all, may keep an image from being good.

@@ -1,11 +1,11 @@
-//! The kernel image of an update, made of the one that is running and of the pieces that differ.
+//! The kernel image of an update, made of the running kernel image and of the pieces that differ.
 
 use crate::{error::Error, source::Fetch};
 use artefact::{Program, chunk};
 use sign::Trust;
 use types::Digest;
 
-/// Puts a kernel image together. Pieces that lie behind each other are fetched at once.
+/// Assembles a kernel image. Adjacent pieces are fetched by one request.
 pub(crate) fn assemble(fetch: &Fetch<'_>, program: &Program, own: &[u8]) -> Result<Vec<u8>, Error> {
     let known = chunk::places(own);
     let mut bytes = Vec::new();
@@ -37,7 +37,7 @@ pub(crate) fn assemble(fetch: &Fetch<'_>, program: &Program, own: &[u8]) -> Resu
     Ok(bytes)
 }
 
-/// Whether one of those whom this device trusts has signed a program.
+/// Verifies that a signer whom this device trusts has signed a program.
 pub(crate) fn signed(what: &'static str, program: &[u8], trust: &Trust) -> Result<(), Error> {
     trust.signer(program).map(drop).map_err(|e| Error::Program { what, problem: e.to_string() })
 }

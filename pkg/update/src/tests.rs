@@ -1,4 +1,4 @@
-//! A slot written from a folder of blobs, a running store, and what was there before.
+//! A slot written from a folder of blobs, from a running store, and from the bytes that it already has.
 
 use crate::{
     error::Error,

@@ -45,6 +45,31 @@ fn an_image_is_good_without_p3() {
     assert_eq!(kept, "{", "and it is not replaced by a lower one");
 }
 
+#[test]
+fn an_image_that_does_not_open_p3_is_not_good() {
+    let closed = |start: &[u8], at: usize, state: &str| {
+        let world = World::new("+2-1");
+        let mut p3 = vec![0; 4096];
+        p3[at..at + start.len()].copy_from_slice(start);
+        fs::create_dir_all(&world.paths.partitions).unwrap();
+        fs::write(world.paths.partitions.join("P3"), p3).unwrap();
+        let report = serde_json::json!({"state": state, "reason": "the TPM"});
+        fs::write(&world.paths.vault, report.to_string()).unwrap();
+        super::closed(&world.paths)
+    };
+    let luks = b"LUKS\xba\xbe";
+    for (start, at, state, expected) in [
+        (&luks[..], 0, "failed", Some("the TPM")),
+        (luks, 0, "refused", Some("the TPM")),
+        (&[0x53, 0xef], 1080, "refused", Some("the TPM")),
+        (luks, 0, "sealed", None),
+        // nothing that another image could open
+        (&[7, 7], 0, "failed", None),
+    ] {
+        assert_eq!(closed(start, at, state).as_deref(), expected, "{start:?} {state}");
+    }
+}
+
 /// The machine of a world in which a fault passes after a while.
 struct Passing<'a>(&'a World, Cell<u32>);
 

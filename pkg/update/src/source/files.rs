@@ -12,7 +12,7 @@ use std::{
 };
 use types::{Arch, Digest, Flavour};
 
-/// Opens what is at a path.
+/// Opens the folder or tar file at a path.
 pub(crate) fn open(path: &Path) -> Result<Box<dyn Source>, Error> {
     let meta = fs::metadata(path).map_err(Error::io("find", path))?;
     Ok(if meta.is_dir() { Box::new(Folder(path.to_owned())) } else { Box::new(Tar::open(path)?) })

@@ -27,7 +27,7 @@ struct Mounted(PathBuf);
 
 impl Drop for Mounted {
     fn drop(&mut self) {
-        // a medium that was pulled out; the next start knows nothing of it
+        // fails for a medium that was pulled out; the next start has no such mount
         let _ = unmount(&self.0, UnmountFlags::DETACH);
     }
 }

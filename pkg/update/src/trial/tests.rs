@@ -45,6 +45,7 @@ impl World {
         let at = |name: &str| folder.path().join(name);
         let paths = Paths {
             disk: at("disk"),
+            partitions: at("partitions"),
             state: at("persist/update"),
             volatile: at("run/update"),
             lock: at("run/lock"),
