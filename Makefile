@@ -2,7 +2,13 @@
 HV   ?= kvm
 ZARCH ?= amd64
 ARCH ?= $(ZARCH)
-xtask = cargo xtask
+# cargo shows how it compiles the builder, and is quiet when there is nothing to compile
+built = $(or $(CARGO_TARGET_DIR),target)/release/xtask
+stale := $(shell find Cargo.toml Cargo.lock crates xtask -newer $(built) -print -quit 2>&1)
+xtask = cargo run $(if $(stale),,-q) --release -p xtask --
+ifeq ($(wildcard $(built)),)
+$(shell echo 'The builder itself is compiled first, once: about 4 minutes on two cores.' >&2)
+endif
 
 .PHONY: image live images run test test-all check bench lock clean help
 image:    ; @$(xtask) image --hv $(HV) --arch $(ARCH) $(ARGS)

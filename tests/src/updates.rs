@@ -56,7 +56,8 @@ impl Loader {
                 let section = sections.iter().find(holds).unwrap_or_else(|| panic!("no section has the entry"));
                 let start = section.data.as_ptr() as usize - program.as_ptr() as usize;
                 let at = start + (entry - section.address) as usize;
-                // mov rax, EFI_LOAD_ERROR; ret. Where a program returns without an error, firmware shows its menu (UEFI 2.10 §3.1.1)
+                // mov rax, EFI_LOAD_ERROR; ret. Where a program returns without an error, firmware shows its menu (UEFI
+                // 2.10 §3.1.1)
                 program[at..at + 11].copy_from_slice(&[0x48, 0xb8, 1, 0, 0, 0, 0, 0, 0, 0x80, 0xc3]);
             }
         }

@@ -106,7 +106,7 @@ fn the_debug_key_is_allowed_by_a_private_key_that_is_elsewhere() {
     let request = copy.path().join("dist/signing-request.json");
     let request = request.to_str().expect("a path of text");
     let allow = || copy.xtask(&["debug", "allow", "--to", &write, "--keys", &public]);
-    allow().must(12, &["1 signatures are wanted", "keys import"]);
+    allow().must(12, &["1 signature missing", "keys import"]);
     let asked = Request::read(&fs::read(request).expect("a request")).expect("a request");
     assert_eq!(asked.wanted.iter().map(|wanted| wanted.role).collect::<Vec<_>>(), [Role::Kek]);
     copy.xtask(&["keys", "sign", request, &answer, "--keys", &private]).must(0, &["KEK signs", "variable db"]);

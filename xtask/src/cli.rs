@@ -1,4 +1,5 @@
-//! The command line: every verb and flag, once. `help` texts are the reference.
+//! The command line: every verb and flag, once. The help texts are the reference: the first line is imperative, or names the
+//! value of a flag; a second paragraph, which `--help` shows, has details.
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use defs::Definitions;
@@ -18,43 +19,45 @@ pub(crate) struct Cli {
 /// Flags of every verb.
 #[derive(Debug, Args)]
 pub(crate) struct Common {
-    /// How events are shown
+    /// The rendering of events
     #[arg(long, global = true, value_enum, default_value_t = LogFormat::Auto)]
     pub(crate) log_format: LogFormat,
-    /// Open no socket: everything must be in the cache
+    /// Open no socket: all inputs must be in the cache
     #[arg(long, global = true, env = "EVEK_OFFLINE", value_parser = clap::builder::FalseyValueParser::new())]
     pub(crate) offline: bool,
-    /// Steps that run at the same time [default: number of processors]
+    /// Number of steps that run at the same time [default: number of processors]
     #[arg(long, short, global = true)]
     pub(crate) jobs: Option<usize>,
-    /// A further place to look for inputs that the mirror has dropped: a folder made by `lock archive`, or the address of a
-    /// Debian mirror
+    /// Further source of inputs that the mirror has dropped
+    ///
+    /// A folder made by `lock archive`, or the address of a Debian mirror.
     #[arg(long = "source", global = true, env = "EVEK_SOURCES", value_delimiter = ' ')]
     pub(crate) sources: Vec<String>,
     /// The build cache [default: $XDG_CACHE_HOME/evek or ~/.cache/evek]
     #[arg(long, global = true, env = "EVEK_CACHE")]
     pub(crate) cache: Option<PathBuf>,
-    /// The keys that images are signed with [default: development keys in $XDG_DATA_HOME/evek/keys or ~/.local/share/evek/keys,
-    /// made when they are first needed]
+    /// Folder of the keys that sign images [default: development keys]
+    ///
+    /// Development keys are in $XDG_DATA_HOME/evek/keys or ~/.local/share/evek/keys; the first verb that needs them makes them.
     #[arg(long, global = true, env = "EVEK_KEYS")]
     pub(crate) keys: Option<PathBuf>,
-    /// Show every step, also those taken from the cache
+    /// Show every step, cached ones too
     #[arg(long, short, global = true)]
     pub(crate) verbose: bool,
 }
 
-/// How events are shown.
+/// The rendering of events.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum LogFormat {
     /// Bars on a terminal, else plain lines
     Auto,
-    /// One line an event
+    /// One line for each event
     Plain,
     /// JSON lines on stdout
     Json,
 }
 
-/// Which image.
+/// The image of a verb.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct Target {
     /// Flavour: kvm, xen or kubevirt
@@ -65,25 +68,27 @@ pub(crate) struct Target {
     pub(crate) arch: Arch,
 }
 
-/// Which images.
+/// The images of a verb.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct Images {
-    /// Flavours: kvm, xen or kubevirt; several with commas
+    /// Flavours: kvm, xen, kubevirt; separate several with commas
     #[arg(long, env = "HV", default_value = "kvm", value_delimiter = ',')]
     pub(crate) hv: Vec<Flavour>,
-    /// Architectures of the images: amd64 or arm64; several with commas
+    /// Architectures: amd64, arm64; separate several with commas
     #[arg(long, env = "ARCH", default_value = "amd64", value_delimiter = ',')]
     pub(crate) arch: Vec<Arch>,
-    /// Every flavour for every architecture, whatever --hv and --arch say
+    /// Every flavour for every architecture; ignores --hv and --arch
     #[arg(long)]
     pub(crate) all: bool,
-    /// Without signatures: the same bytes for everyone, into folders of dist/ whose names end in `.unsigned`
+    /// Write images without signatures: the same bytes for everyone
+    ///
+    /// They go into folders of dist/ whose names end in `.unsigned`.
     #[arg(long)]
     pub(crate) unsigned: bool,
 }
 
 impl Images {
-    /// As targets: each flavour for each architecture.
+    /// The targets: each flavour for each architecture.
     pub(crate) fn targets(&self, defs: &Definitions) -> Vec<steps::Target> {
         let (flavours, archs): (BTreeSet<Flavour>, BTreeSet<Arch>) = if self.all {
             (defs.flavours.keys().copied().collect(), Arch::ALL.into())
@@ -95,88 +100,89 @@ impl Images {
     }
 }
 
-/// What to do.
+/// The verbs.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Verb {
     /// Build images, each into a folder of dist/
     Image(Images),
-    /// Write the images of a flavour as an OCI image layout, for skopeo, umoci and registries
+    /// Write a flavour's OCI images as a layout for skopeo, umoci, registries
     Oci {
         #[command(flatten)]
         target: Target,
-        /// The folder
+        /// The folder to write
         dir: PathBuf,
     },
     /// Build an image and offer it to devices as an update
     Publish(Publish),
-    /// What takes how many bytes in an image, and what its budgets leave
+    /// Show the sizes of an image's parts, budgets and layouts
     Size(Size),
-    /// Whether an image is whole and signed: every partition, program and block of it
+    /// Verify that an image is whole and signed
     Verify(Verify),
     /// Boot an image in QEMU, on this terminal
     Run(Run),
     /// Run the tests: unit tests, bad input, and images booted in QEMU
     Test(Test),
-    /// Format, lints, docs and licences
+    /// Check format, lints, docs, licences and words
     Check,
-    /// Time what users wait for
+    /// Measure the time of builds that users wait for
     Bench,
-    /// What would run for images, why, and which of it they share
+    /// Show the steps that would run, with reasons and images
     Plan(Plan),
-    /// Why a step would run again: which part of its key changed
+    /// Show which part of a step's key changed
     Explain(Step),
-    /// Run one step again and compare what it makes
+    /// Run one step again and compare its outputs
     Replay(Step),
-    /// The lock of all inputs
+    /// Update and inspect the lock of all inputs
     #[command(subcommand)]
     Lock(Lock),
-    /// Keys that images are signed with
+    /// Make and use keys that sign images
     #[command(subcommand)]
     Keys(Keys),
-    /// Ways into a device for its owner: arguments for its kernel that the debug key signs
+    /// Give an owner access to a device by the debug key
     #[command(subcommand)]
     Debug(Debug),
-    /// What devices are told to run
+    /// Check declarations of apps
     #[command(subcommand)]
     App(App),
-    /// What this host can do, and what to do about the rest
+    /// Check this host, and print remedies
     Doctor,
-    /// Shrink the build cache to a size, oldest first
+    /// Shrink the build cache to a size, least recently used first
     Gc {
         /// The size to shrink to
         #[arg(long, default_value = "20GiB")]
         size: Bytes,
-        /// Also check every blob's digest, and remove those that are damaged
+        /// Also verify every blob's digest, and remove damaged blobs
         #[arg(long)]
         verify: bool,
     },
-    /// JSON Schemas of the definitions, for editors; or the reference in docs/
+    /// Write JSON Schemas of the definitions, or docs/reference.md
     Schema {
-        /// Where to write them
+        /// Folder for the schemas
         #[arg(long, default_value = "target/schema")]
         out: PathBuf,
-        /// Write docs/reference.md instead
+        /// Write docs/reference.md instead of schemas
         #[arg(long)]
         reference: bool,
     },
-    /// Remove what was built in this checkout (dist/); the cache stays
+    /// Remove dist/; keep the build cache
     Clean,
-    /// The targets of the Makefile
+    /// List the targets of the Makefile
     HelpMake,
 }
 
-/// What to offer as an update, and where.
+/// The image to offer as an update, and the place.
 #[derive(Debug, Args)]
 pub(crate) struct Publish {
     #[command(flatten)]
     pub(crate) target: Target,
-    /// Where: a folder, for a web server or a USB stick, to which updates are added; a file ending in `.tar`; or
-    /// `oci://<registry>/<name>`, `oci+http://…` without TLS
+    /// A folder, a file ending in `.tar`, or `oci://<registry>/<name>`
+    ///
+    /// A folder is for a web server or a USB stick; updates in it stay. `oci+http://…` is a registry without TLS.
     #[arg(long)]
     pub(crate) to: String,
 }
 
-/// How to show the sizes of an image.
+/// The rendering of sizes.
 #[derive(Debug, Args)]
 pub(crate) struct Size {
     #[command(flatten)]
@@ -184,34 +190,34 @@ pub(crate) struct Size {
     /// Levels of the tree to show
     #[arg(long, default_value_t = 4)]
     pub(crate) depth: usize,
-    /// Parts of one whole to show
+    /// Parts of each node to show
     #[arg(long, default_value_t = 12)]
     pub(crate) parts: usize,
-    /// The whole tree as JSON
+    /// Print the whole tree as JSON
     #[arg(long)]
     pub(crate) json: bool,
-    /// Write one page with a treemap, which any browser opens, into this file
+    /// Write a treemap for browsers into this file
     #[arg(long, conflicts_with = "json")]
     pub(crate) html: Option<PathBuf>,
 }
 
-/// What to verify.
+/// The image to verify.
 #[derive(Debug, Args)]
 pub(crate) struct Verify {
-    /// The folder of an image, with its image.json; or a raw disk
+    /// Folder of an image, with its image.json; or a raw disk
     pub(crate) image: PathBuf,
-    /// The certificate that its programs must be signed by [default: db.crt of the keys that `--keys` names]
+    /// Certificate of the required signer [default: db.crt of `--keys`]
     #[arg(long)]
     pub(crate) certificate: Option<PathBuf>,
-    /// Its programs must have no signatures
+    /// Require programs without signatures
     #[arg(long, conflicts_with = "certificate")]
     pub(crate) unsigned: bool,
-    /// Also write the disk without its signatures: the bytes of `image --unsigned`
+    /// Also write the disk without signatures, as `image --unsigned` does
     #[arg(long)]
     pub(crate) strip_signatures: Option<PathBuf>,
 }
 
-/// How to boot an image.
+/// The machine that boots an image.
 #[derive(Debug, Args)]
 pub(crate) struct Run {
     #[command(flatten)]
@@ -222,26 +228,28 @@ pub(crate) struct Run {
     /// Memory of the machine
     #[arg(long, default_value = "4GiB")]
     pub(crate) memory: Bytes,
-    /// No network card at all
+    /// Use no network card
     #[arg(long)]
     pub(crate) no_network: bool,
-    /// Firmware with Secure Boot and without keys, as the image brings its own; with Microsoft's for one that begins with shim
+    /// Use firmware with Secure Boot
+    ///
+    /// The firmware has no keys and enrolls those of the image. For an image with shim it has Microsoft's keys.
     #[arg(long)]
     pub(crate) secure_boot: bool,
-    /// A TPM 2.0, new from the factory
+    /// Add a new TPM 2.0
     #[arg(long)]
     pub(crate) tpm: bool,
-    /// Public key for ssh [default: a throw-away pair]
+    /// Public key for ssh [default: a temporary key pair]
     #[arg(long)]
     pub(crate) key: Option<PathBuf>,
 }
 
-/// Which tests.
+/// The tests to run.
 #[derive(Debug, Args)]
 pub(crate) struct Test {
-    /// Only tests whose name contains this
+    /// Run only tests whose name contains this text
     pub(crate) filter: Option<String>,
-    /// Also what takes long: every image booted
+    /// Also run long tests, which boot every image
     #[arg(long)]
     pub(crate) all: bool,
     /// Repeat tests of images that have passed with the same program and inputs
@@ -252,12 +260,12 @@ pub(crate) struct Test {
     pub(crate) check: bool,
 }
 
-/// What to plan.
+/// The images to plan.
 #[derive(Debug, Args)]
 pub(crate) struct Plan {
     #[command(flatten)]
     pub(crate) images: Images,
-    /// The graph as JSON
+    /// Print the graph as JSON
     #[arg(long)]
     pub(crate) json: bool,
 }
@@ -265,7 +273,7 @@ pub(crate) struct Plan {
 /// One step of an image.
 #[derive(Debug, Args)]
 pub(crate) struct Step {
-    /// The step, as `plan` names it
+    /// Name of the step in `plan`
     pub(crate) step: String,
     #[command(flatten)]
     pub(crate) target: Target,
@@ -274,9 +282,9 @@ pub(crate) struct Step {
 /// Verbs of declarations of apps.
 #[derive(Debug, Subcommand)]
 pub(crate) enum App {
-    /// Whether a device would take these declarations
+    /// Check whether a device accepts declarations
     Check {
-        /// Files, each named as its app with `.yml`
+        /// Files, each with the name of its app and `.yml`
         #[arg(required = true)]
         files: Vec<PathBuf>,
     },
@@ -287,58 +295,60 @@ pub(crate) enum App {
 pub(crate) enum Keys {
     /// Make a key pair for each purpose
     Generate {
-        /// Whose keys they are: a name for their certificates
+        /// Name of the owner, for the certificates
         #[arg(long, default_value = "EVE-k")]
         owner: String,
-        /// For images that say in their names that nobody should trust them
+        /// Mark the keys, and images signed with them, as untrusted
         #[arg(long)]
         development: bool,
     },
-    /// Make another key `pcr`; the one before signs, too, as long as it is there: docs/vault.md
+    /// Make a new key `pcr` and keep the old one as `pcr-before`
+    ///
+    /// Both sign until you remove `pcr-before`: docs/vault.md has the procedure.
     Rotate {
-        /// Whose key it is: a name for its certificate
+        /// Name of the owner, for the certificate
         #[arg(long, default_value = "EVE-k")]
         owner: String,
     },
-    /// The certificates, and which private keys are here
+    /// List the certificates and the private keys that are here
     Show,
-    /// Answer a request for signatures; this is done where the private keys are
+    /// Answer a request for signatures, where the private keys are
     Sign {
-        /// The request, as `image` has written it
+        /// The request, written by `image`
         request: PathBuf,
-        /// Where to write the answer
+        /// File for the answer
         response: PathBuf,
     },
-    /// Take over signatures from an answer
+    /// Import signatures from an answer
     Import {
         /// The answer
         response: PathBuf,
     },
 }
 
-/// Verbs of debugging devices. docs/secure-boot.md says what each costs.
+/// Verbs of debugging devices. docs/secure-boot.md has the procedure and its risks.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Debug {
-    /// Write an addon, which gives the kernel further arguments, for the EFI system partition of a device
+    /// Write an addon with further kernel arguments, for a device's ESP
     Addon {
         #[command(flatten)]
         target: Target,
-        /// The arguments; without this, `evek.debug systemd.debug_shell=<the serial console>`
+        /// Arguments [default: evek.debug systemd.debug_shell=<the serial console>]
         #[arg(long, value_name = "ARGUMENTS")]
         add: Option<String>,
-        /// The file, whose name must end in `.addon.efi`
+        /// File to write; its name must end in `.addon.efi`
         #[arg(long)]
         to: PathBuf,
     },
-    /// Write what has a device's firmware take such addons: its variable db gets the debug key's certificate
+    /// Write a db update that makes firmware trust the debug key
     Allow {
-        /// The file; one that ends in `.cer` is the certificate itself, for shim's MokManager
+        /// File to write; with the ending `.cer` the certificate, for MokManager
         #[arg(long)]
         to: PathBuf,
     },
-    /// Write what has a device's firmware take nothing of the debug key's any more: its variable dbx gets the certificate
+    /// Write a dbx update that revokes the debug key
     Forbid {
-        /// The file
+        /// File to write
         #[arg(long)]
         to: PathBuf,
     },
@@ -347,29 +357,58 @@ pub(crate) enum Debug {
 /// Verbs of the lock.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Lock {
-    /// Resolve the definitions anew and write evek.lock: all of them, or the named ones
+    /// Resolve all definitions, or the named ones, and write evek.lock
     Update {
-        /// Sets and programs, such as `rootfs`, `pkg/kube`, `toolbox/files`, `go/kube/k3s`; or a Go program such as `k3s` with `--to`
+        /// Sets and programs, such as `rootfs`, `pkg/kube`, `go/kube/k3s`
+        ///
+        /// With `--to`, the name of one Go program, such as `k3s`.
         names: Vec<String>,
-        /// The version to take over for a Go program, with upstream's replacements and checksums
+        /// New version of a Go program, with upstream's checksums
         #[arg(long, requires = "names")]
         to: Option<String>,
         /// Accept a mirror whose index has expired
         #[arg(long)]
         allow_expired: bool,
     },
-    /// Whether the lock covers the definitions
+    /// Check that the lock covers the definitions
     Check,
-    /// What the mirror has newer; changes nothing
+    /// List newer versions on the mirror; change nothing
     Outdated,
-    /// Why a package is in the lock
+    /// Show why a package is in the lock
     Why {
         /// The package
         package: String,
     },
-    /// Copy every input of the lock into a folder, from which it can be built years later
+    /// Copy every input of the lock into a folder, for builds years later
     Archive {
         /// The folder
         dir: PathBuf,
     },
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory as _;
+
+    /// The first paragraphs of all help texts, with the verb or flag.
+    fn texts(command: &clap::Command, path: &str) -> Vec<(String, String)> {
+        let path = format!("{path} {}", command.get_name());
+        let about = command.get_about().map(|about| (path.clone(), about.to_string()));
+        let arguments = command
+            .get_arguments()
+            .filter_map(|argument| Some((format!("{path} {}", argument.get_id()), argument.get_help()?.to_string())));
+        let below = command.get_subcommands().flat_map(|command| texts(command, &path));
+        about.into_iter().chain(arguments).chain(below).collect()
+    }
+
+    #[test]
+    fn a_help_text_is_one_short_line() {
+        let all = texts(&Cli::command(), "");
+        assert!(all.len() > 50, "{all:?}");
+        for (of, text) in all {
+            assert!(text.chars().count() <= 80 && !text.contains('\n'), "{of}: {text}");
+            assert!(!text.starts_with("What ") && !text.starts_with("Whether "), "{of}: {text}");
+        }
+    }
 }

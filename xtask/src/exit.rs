@@ -1,4 +1,4 @@
-//! Exit codes. They are an interface: scripts and pipelines branch on them, so a number never changes its meaning.
+//! Exit codes. They are an interface: scripts and pipelines depend on them, so a number never changes its meaning.
 
 use std::process::ExitCode;
 
@@ -13,23 +13,23 @@ pub(crate) enum Exit {
     Definition = 3,
     /// The lock is stale or damaged, or cannot be resolved.
     Lock = 4,
-    /// An input cannot be had: mirror down, wrong bytes, offline; or a registry does not take an update.
+    /// An input is missing (mirror down, wrong bytes, offline), or a registry refuses an update.
     Input = 5,
     /// A step of the build failed.
     Step = 6,
-    /// This host cannot do it; `cargo xtask doctor` says what to do.
+    /// This host lacks something; `cargo xtask doctor` names it.
     Host = 7,
     /// The disk is full.
     DiskFull = 8,
     /// A test or a check failed.
     Check = 9,
-    /// A virtual machine did not come up, or not as it should.
+    /// A virtual machine did not start, or started with faults.
     Boot = 10,
-    /// An image is larger than its definition allows.
+    /// An image exceeds its budgets, or does not fit a layout that it must fit.
     TooLarge = 11,
     /// Signatures are missing, wrong, or cannot be made.
     Signature = 12,
-    /// Ctrl-C, as shells report it.
+    /// Ctrl-C, in the form of shells.
     Interrupted = 130,
 }
 

@@ -1,4 +1,4 @@
-//! What a verb failed with: a text for people, and the class that scripts see as exit code.
+//! The failure of a verb: a text for people, and the class as exit code for scripts.
 
 use crate::exit::Exit;
 use std::fmt::Display;
@@ -22,7 +22,7 @@ impl Failure {
     }
 }
 
-/// Errors whose class their type alone decides.
+/// Errors whose type alone decides the class.
 macro_rules! class {
     ($($type:ty => $exit:ident),* $(,)?) => {
         $(impl From<$type> for Failure {
@@ -94,7 +94,7 @@ impl From<registry::Error> for Failure {
             }
             Error::Address { .. } | Error::Tag { .. } => Exit::Usage,
             Error::Layout { .. } | Error::Io { .. } => Exit::Other,
-            // as with inputs: someone else, over a network, does not do what is needed
+            // the same class as inputs: a server on the network refuses
             Error::Credentials { .. } | Error::Refused { .. } | Error::Unreachable { .. } | Error::Answer { .. } => {
                 Exit::Input
             }
@@ -182,7 +182,7 @@ mod tests {
             source: debian::Unsolved::Conflict { tree: "a conflicts with b".into() },
         };
         let unreachable =
-            registry::Error::Unreachable { registry: String::new(), request: String::new(), said: String::new() };
+            registry::Error::Unreachable { registry: String::new(), request: String::new(), text: String::new() };
         let cases: [(Failure, Exit); 16] = [
             (lock::Error::Absent(path()).into(), Exit::Lock),
             (unsolved.into(), Exit::Lock),

@@ -4,7 +4,8 @@
 //! cli.rs ─► verbs/*.rs ─► session.rs (definitions, lock, cache, events) ─► crates/steps and the other crates
 //!                └──────► failure.rs: what went wrong ─► exit.rs: a stable exit code
 //! ```
-//! No build logic lives here: verbs call libraries, show events and render errors. stdout is data, stderr is talk.
+//! Deliberately absent: build logic. Verbs call libraries, show events and render errors. stdout is data, stderr is
+//! talk.
 
 // the command line is the one place that talks to the user
 #![allow(clippy::print_stdout, clippy::print_stderr)]
@@ -20,7 +21,7 @@ use clap::Parser as _;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    // a sandbox is this program, started again
+    // a sandbox starts this program again
     sandbox::maybe_enter();
     let cli = cli::Cli::parse();
     match verbs::run(&cli) {

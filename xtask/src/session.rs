@@ -1,4 +1,4 @@
-//! What most verbs need: the checkout, its cache, its inputs, and how events are shown.
+//! The common state of verbs: the checkout, its cache, its inputs, and the rendering of events.
 
 use crate::{cli::Common, events::Events, exit::Exit, failure::Failure};
 use defs::Definitions;
@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use steps::{Inputs, Project};
 use types::{Arch, Cancel};
 
-/// The checkout that this program was built from; `EVEK_ROOT` names another, for tests and benchmarks.
+/// The checkout of this program's sources; `EVEK_ROOT` names another, for tests and benchmarks.
 pub(crate) fn root() -> PathBuf {
     let here = Path::new(env!("CARGO_MANIFEST_DIR"));
     let other = std::env::var_os("EVEK_ROOT").filter(|v| !v.is_empty()).map(PathBuf::from);
@@ -29,7 +29,7 @@ pub(crate) fn definitions() -> Result<Definitions, Failure> {
 /// The architectures that the lock covers, as targets and as hosts.
 pub(crate) const LOCKED: [Arch; 2] = Arch::ALL;
 
-/// An opened cache with everything around it.
+/// An open cache, with inputs and events.
 pub(crate) struct Session {
     pub(crate) cache: Cache,
     pub(crate) fetcher: Fetcher,
@@ -47,7 +47,7 @@ impl Session {
         let folder = cache_folder(common)?;
         let cache = Cache::open(&folder)?;
         let cancel = Cancel::default();
-        // a second Ctrl-C ends the program at once; the cache bears that too
+        // a second Ctrl-C ends the program at once, which does not harm the cache
         for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
             signal_hook::flag::register_conditional_shutdown(signal, Exit::Interrupted as i32, cancel.flag())?;
             signal_hook::flag::register(signal, cancel.flag())?;
@@ -70,7 +70,7 @@ impl Session {
         })
     }
 
-    /// Reads definitions and lock, and checks that they belong together.
+    /// Reads definitions and lock, and verifies that the lock covers the definitions.
     pub(crate) fn project(&self) -> Result<Project, Failure> {
         let project = self.unchecked_project(Lock::read(&lock_path())?)?;
         project.lock.check(&steps::wanted(&project.defs, &LOCKED)?)?;
@@ -89,7 +89,7 @@ impl Session {
         Inputs { project, cache: &self.cache, fetcher: &self.fetcher, offline: self.offline, jobs: self.jobs }
     }
 
-    /// Fetches what is missing and runs what is not cached.
+    /// Fetches missing inputs and runs steps that are not cached.
     pub(crate) fn build(&self, project: &Project, graph: &Graph, targets: &[StepId]) -> Result<Built, Failure> {
         let plan = graph.plan(&self.cache, targets)?;
         self.inputs(project).fetch(graph, &plan, &|e| self.events.fetch(e), &self.events, &self.cancel)?;

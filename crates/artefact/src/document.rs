@@ -84,7 +84,7 @@ impl Update {
         let Form { format } = serde_json::from_slice(bytes).map_err(|e| bad(e.to_string()))?;
         if format != FORMAT {
             return Err(bad(format!(
-                "its form is {format}, this device knows {FORMAT}: update to a version between first"
+                "its format is {format}, this device supports {FORMAT}: update to a version between first"
             )));
         }
         let update: Self = serde_json::from_slice(bytes).map_err(|e| bad(e.to_string()))?;

@@ -68,7 +68,7 @@ pub fn check(update: &[u8], signatures: &[u8], trust: &Trust) -> Result<Update, 
     let bad = |problem: String| Error::Document { what: "signatures.json", problem };
     let signatures: Signatures = serde_json::from_slice(signatures).map_err(|e| bad(e.to_string()))?;
     if signatures.format != 1 {
-        return Err(bad(format!("its form is {}, this device knows 1", signatures.format)));
+        return Err(bad(format!("its format is {}, this device supports 1", signatures.format)));
     }
     let bytes = |text: &str| BASE64_STANDARD.decode(text).map_err(|e| bad(e.to_string()));
     let (vouched, signature) = (bytes(&signatures.vouched)?, bytes(&signatures.signature)?);
@@ -180,7 +180,7 @@ mod tests {
     fn a_form_that_is_not_known_is_named() {
         let mut update = example();
         update.format = 2;
-        assert!(Update::read(&update.json()).unwrap_err().to_string().contains("its form is 2"));
+        assert!(Update::read(&update.json()).unwrap_err().to_string().contains("its format is 2"));
         let mut update = example();
         update.kernel.size = Bytes(9);
         assert!(Update::read(&update.json()).unwrap_err().to_string().contains("pieces"));

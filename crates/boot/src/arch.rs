@@ -104,15 +104,15 @@ mod tests {
 
     #[test]
     fn a_kernel_has_the_header_of_its_architecture() {
-        let said = |image: &[u8], arch| check_kernel("vmlinuz", image, arch).err().map(|e| e.to_string());
+        let problem = |image: &[u8], arch| check_kernel("vmlinuz", image, arch).err().map(|e| e.to_string());
         for (arch, other) in [(Arch::Amd64, Arch::Arm64), (Arch::Arm64, Arch::Amd64)] {
-            assert_eq!(said(&kernel(arch), arch), None);
-            assert_eq!(said(&kernel(arch), other), Some(format!("vmlinuz is for {arch}, not for {other}")));
+            assert_eq!(problem(&kernel(arch), arch), None);
+            assert_eq!(problem(&kernel(arch), other), Some(format!("vmlinuz is for {arch}, not for {other}")));
         }
         let changed = |arch, at: usize, byte| {
             let mut image = kernel(arch);
             image[at] = byte;
-            said(&image, arch).unwrap_or_default()
+            problem(&image, arch).unwrap_or_default()
         };
         for (arch, at, byte, text) in [
             (Arch::Amd64, 0x202, 0, "vmlinuz is no kernel for amd64: no setup header `HdrS` at 0x202"),
@@ -126,7 +126,7 @@ mod tests {
         let mut packed = kernel(Arch::Arm64);
         packed[0x38] = 0;
         packed[4..8].copy_from_slice(b"zimg");
-        assert_eq!(said(&packed, Arch::Arm64), None);
+        assert_eq!(problem(&packed, Arch::Arm64), None);
     }
 
     fn program(machine: u16) -> Vec<u8> {
@@ -138,18 +138,18 @@ mod tests {
         image
     }
 
-    fn said(image: &[u8], arch: Arch) -> String {
+    fn problem(image: &[u8], arch: Arch) -> String {
         check_arch("vmlinuz", image, arch).err().map_or_else(String::new, |e| e.to_string())
     }
 
     #[test]
     fn firmware_starts_programs_of_its_own_architecture_only() {
-        assert_eq!(said(&program(0x8664), Arch::Amd64), "");
-        assert_eq!(said(&program(0xaa64), Arch::Arm64), "");
-        assert_eq!(said(&program(0x8664), Arch::Arm64), "vmlinuz is for amd64, not for arm64");
-        assert_eq!(said(&program(0xaa64), Arch::Amd64), "vmlinuz is for arm64, not for amd64");
-        assert_eq!(said(&program(0x5064), Arch::Amd64), "vmlinuz is for PE machine 0x5064, not for amd64");
-        assert_eq!(said(b"\x1f\x8b compressed", Arch::Arm64), "vmlinuz: not an EFI program: it ends before byte 60");
-        assert_eq!(said(&[0; 128], Arch::Arm64), "vmlinuz: not an EFI program: no PE signature");
+        assert_eq!(problem(&program(0x8664), Arch::Amd64), "");
+        assert_eq!(problem(&program(0xaa64), Arch::Arm64), "");
+        assert_eq!(problem(&program(0x8664), Arch::Arm64), "vmlinuz is for amd64, not for arm64");
+        assert_eq!(problem(&program(0xaa64), Arch::Amd64), "vmlinuz is for arm64, not for amd64");
+        assert_eq!(problem(&program(0x5064), Arch::Amd64), "vmlinuz is for PE machine 0x5064, not for amd64");
+        assert_eq!(problem(b"\x1f\x8b compressed", Arch::Arm64), "vmlinuz: not an EFI program: it ends before byte 60");
+        assert_eq!(problem(&[0; 128], Arch::Arm64), "vmlinuz: not an EFI program: no PE signature");
     }
 }

@@ -89,7 +89,7 @@ pub type Alternatives<'a> = Vec<Relation<'a>>;
 /// Parses a field: groups separated by commas, alternatives by bars.
 ///
 /// # Errors
-/// [`BadRelation`]; architecture and build profile restrictions count as such, because binary indexes have none.
+/// [`BadRelation`], also for architecture and build profile restrictions, because binary indexes have none.
 pub fn parse(field: &str) -> Result<Vec<Alternatives<'_>>, BadRelation> {
     let groups = field.split(',').map(str::trim).filter(|g| !g.is_empty());
     groups.map(|group| group.split('|').map(one).collect()).collect()

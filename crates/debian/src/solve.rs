@@ -22,7 +22,7 @@ pub struct Problem {
     pub backports: Vec<String>,
     /// Packages that are there already, by [`Package::id`]; they keep their version and are in the answer.
     pub pinned: Vec<String>,
-    /// Names that are left out although packages depend on them: a dependency that one of them would satisfy counts as
+    /// Names to leave out although packages depend on them: a dependency that one of them would satisfy is treated as
     /// satisfied.
     pub without: Vec<String>,
 }
@@ -52,8 +52,8 @@ pub struct Chosen<'u, 'a> {
 pub struct Solution<'u, 'a> {
     /// The packages, by name and architecture.
     pub chosen: Vec<Chosen<'u, 'a>>,
-    /// The names left out that something here depends on, each with the first that does, `name:arch`; what is pinned does not
-    /// count.
+    /// The left-out names on which a package here depends, each with the first such package, `name:arch`. Pinned
+    /// packages are ignored.
     pub left_out: BTreeMap<String, String>,
 }
 
@@ -232,7 +232,7 @@ impl<'u, 'a> Scope<'u, 'a> {
         &self.universe.packages[id as usize]
     }
 
-    /// The architecture that a package counts as.
+    /// The architecture of a package for the solver.
     pub(crate) fn arch_of(&self, id: u32) -> Arch {
         match self.package(id).arch {
             PackageArch::All => self.native,

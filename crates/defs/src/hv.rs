@@ -95,7 +95,7 @@ pub struct HvRootfs {
     /// Further packages of `pkg/` whose programs and files go into the root image itself.
     #[serde(default)]
     pub packages: Vec<Located<String>>,
-    /// Debian packages that keep a path which two of them bring, and neither replaces the other: path → package.
+    /// Conflicts of two Debian packages about one path, where neither replaces the other: path → package that wins.
     #[serde(default)]
     pub prefer: BTreeMap<String, Located<String>>,
     /// Files for other processors, such as firmware of guests. The builder does not check their architecture, nor that

@@ -47,7 +47,7 @@ pub struct Package {
     /// Paths of Debian packages to leave out, such as `usr/share/doc/**`.
     #[serde(default)]
     pub drop: Vec<Located<PathGlob>>,
-    /// Debian packages that keep a path which two of them bring, and neither replaces the other: path → package.
+    /// Conflicts of two Debian packages about one path, where neither replaces the other: path → package that wins.
     #[serde(default)]
     pub prefer: BTreeMap<String, Located<String>>,
     /// Files for other processors, such as firmware of guests. The builder does not check their architecture, nor that
@@ -167,8 +167,8 @@ pub struct GoProgram {
     /// String variables set by the linker (`-X`): import path and name → value.
     #[serde(default)]
     pub vars: BTreeMap<String, String>,
-    /// Modules that Go's public checksum database does not have. A new version of one is taken over without its word;
-    /// go.sum holds the hash from then on.
+    /// Modules that Go's public checksum database lacks. A new version of such a module is accepted without the database;
+    /// go.sum holds its hash from then on.
     #[serde(default)]
     pub no_checksum_database: Vec<Located<String>>,
     /// Links with C libraries. Where absent, the binary is static and has none.

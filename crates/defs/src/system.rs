@@ -39,7 +39,7 @@ pub struct Rootfs {
     /// Paths of Debian packages to leave out, such as `usr/share/doc/**`.
     #[serde(default)]
     pub drop: Vec<Located<PathGlob>>,
-    /// Debian packages that keep a path which two of them bring, and neither replaces the other: path → package.
+    /// Conflicts of two Debian packages about one path, where neither replaces the other: path → package that wins.
     #[serde(default)]
     pub prefer: BTreeMap<String, Located<String>>,
     /// Files for other processors, such as firmware of guests. The builder does not check their architecture, nor that

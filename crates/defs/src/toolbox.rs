@@ -26,7 +26,7 @@ pub struct ToolSet {
     /// Symbolic links that a package script would have made: path → target, such as `/usr/bin/cc: gcc`.
     #[serde(default)]
     pub links: BTreeMap<String, Located<String>>,
-    /// Debian packages that keep a path which two of them bring, and neither replaces the other: path → package.
+    /// Conflicts of two Debian packages about one path, where neither replaces the other: path → package that wins.
     #[serde(default)]
     pub prefer: BTreeMap<String, Located<String>>,
     /// Names that this set takes from the backports suite.

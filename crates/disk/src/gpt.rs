@@ -129,7 +129,7 @@ fn read_copy(disk: &impl Blocks, copy: &'static str, lba: u64, sectors: u64) -> 
     Ok(Copy { table, header, raw, entries: bytes })
 }
 
-/// Reads and checks a header alone, and returns its sector too.
+/// Reads and verifies one header without its entries, and returns its sector too.
 fn read_header(disk: &impl Blocks, copy: &'static str, lba: u64, sectors: u64) -> Result<(GPTHeader, Vec<u8>), Error> {
     let bad = |problem: String| Error::Table { copy, problem };
     if sectors < 2 + 2 * 33 {

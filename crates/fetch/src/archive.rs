@@ -37,8 +37,8 @@ pub(crate) fn path_in(folder: &Path, digest: &Digest) -> PathBuf {
     folder.join("sha256").join(&hex[..2]).join(hex)
 }
 
-/// Copies inputs from the store into an archive folder, each verified; a file that is there with the right digest stays. The folder can
-/// then be named in `EVEK_SOURCES`.
+/// Copies inputs from the store into an archive folder, each verified; a file that is there with the right digest
+/// stays. The folder can then be named in `EVEK_SOURCES`.
 ///
 /// # Errors
 /// When an input is not in the store or is damaged there, or the folder cannot be written.

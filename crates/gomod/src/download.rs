@@ -31,7 +31,7 @@ pub struct Download {
 }
 
 impl Download {
-    /// Reads the client's answer. Whoever calls looks at [`Download::error`].
+    /// Reads the client's answer. The caller must check [`Download::error`].
     ///
     /// # Errors
     /// The text is not the JSON that the client writes.

@@ -7,6 +7,7 @@ use std::{
     io::Write as _,
     path::{Path, PathBuf},
     sync::atomic::{AtomicU64, Ordering},
+    time::Duration,
 };
 use types::{Bytes, Digest};
 
@@ -34,14 +35,14 @@ pub struct Output {
 /// The outputs of one step, by name.
 pub type Outputs = BTreeMap<String, Output>;
 
-/// What the cache remembers of one run of a step.
+/// The cache's record of one run of a step.
 #[derive(Debug, Clone, PartialEq, serde::Serialize, serde::Deserialize)]
 pub struct Record {
     /// The step that ran. Others may share its key.
     pub step: StepId,
-    /// All it depended on.
+    /// The document of everything that it depended on.
     pub key: KeyDocument,
-    /// What it made.
+    /// Its outputs.
     pub outputs: Outputs,
     /// How long it took, in milliseconds.
     pub ms: u64,
@@ -59,12 +60,12 @@ pub struct Cache {
     counter: AtomicU64,
 }
 
-/// What the names of temporary files begin with, ours and those of `cas`.
+/// The prefix of temporary files' names, ours and those of `cas`.
 const TEMPORARY: [&str; 2] = ["run-", ".tmp"];
 
 impl Cache {
-    /// Opens the cache in `root`, making it where needed, and sweeps what a killed process left behind unless another
-    /// process uses the cache now.
+    /// Opens the cache in `root`, making it where needed, and removes the temporary files of a killed process, unless
+    /// another process uses the cache now.
     ///
     /// # Errors
     /// When folders cannot be made or the lock file cannot be locked.
@@ -114,7 +115,7 @@ impl Cache {
         self.root.join("logs").join(format!("{}.log", id.file_name()))
     }
 
-    /// What is remembered under a key. A record that cannot be read counts as none: it is made again.
+    /// The record of a key. An unreadable record is treated as missing: the step runs again.
     #[must_use]
     pub fn record(&self, key: &Digest) -> Option<Record> {
         serde_json::from_slice(&fs::read(self.record_path(key)).ok()?).ok()
@@ -124,6 +125,12 @@ impl Cache {
     #[must_use]
     pub fn last(&self, id: &StepId) -> Option<KeyDocument> {
         serde_json::from_slice(&fs::read(self.last_path(id)).ok()?).ok()
+    }
+
+    /// How long the last run of a step of this name took on this machine; `None` before the first one.
+    #[must_use]
+    pub fn usual(&self, id: &StepId) -> Option<Duration> {
+        self.record(&self.last(id)?.key()).map(|record| Duration::from_millis(record.ms))
     }
 
     /// Why the outputs of a record cannot be used; `None` when they can. Looks at sizes; with `verify` at every byte, and then
@@ -171,7 +178,7 @@ impl Cache {
         }
     }
 
-    /// Takes a tree out of sight by one rename first, so that a crash never leaves half of it under its name.
+    /// Removes a tree. Renames it first, so that a crash never leaves half of it under its name.
     pub(crate) fn remove_tree(&self, digest: &Digest) -> Result<(), Error> {
         let (path, away) = (self.tree_path(digest), self.fresh_path());
         match fs::rename(&path, &away) {
@@ -181,7 +188,7 @@ impl Cache {
         }
     }
 
-    /// Takes over a finished folder from [`Cache::fresh_path`].
+    /// Moves a finished folder from [`Cache::fresh_path`] into the cache.
     pub(crate) fn adopt_tree(&self, folder: &Path) -> Result<Output, Error> {
         folder::stamp(folder)?;
         let listing = folder::listing(folder)?;
@@ -198,13 +205,13 @@ impl Cache {
         }
     }
 
-    /// Remembers what a step made, and under which key.
+    /// Writes the record of a step under its key.
     pub(crate) fn save(&self, key: &Digest, record: &Record) -> Result<(), Error> {
         let path = self.record_path(key);
         self.write(&path, &serde_json::to_vec_pretty(record).map_err(|e| Error::io("write", &path)(e.into()))?)
     }
 
-    /// Notes that the record was used now, and that this is what the step looked like.
+    /// Notes the use of the record, and the step's current document.
     pub(crate) fn used(&self, id: &StepId, key: &Digest, document: &KeyDocument) -> Result<(), Error> {
         let now = Timespec { tv_sec: 0, tv_nsec: UTIME_NOW };
         let times = Timestamps { last_access: now, last_modification: now };
@@ -225,7 +232,7 @@ impl Cache {
         file.persist(path).map(drop).map_err(|e| Error::io("rename into", path)(e.error))
     }
 
-    /// A path in this process's part of `tmp/` that nobody else will get.
+    /// A unique path in this process's part of `tmp/`.
     pub(crate) fn fresh_path(&self) -> PathBuf {
         self.session.path().join(self.counter.fetch_add(1, Ordering::Relaxed).to_string())
     }
@@ -238,7 +245,7 @@ impl Cache {
             Ok(()) => work(),
             Err(_) => Err(Error::InUse { path: self.root.clone() }),
         };
-        // a refused change of the lock loses the shared one (flock(2)), so it is taken again either way
+        // a refused change of the lock drops the shared one (flock(2)), so it is locked again in both cases
         flock(&self.lock, FlockOperation::LockShared).map_err(|e| Error::io("lock", path)(e.into()))?;
         result
     }
@@ -256,7 +263,7 @@ impl Cache {
     }
 }
 
-/// Removes the temporary files of processes that are gone.
+/// Removes the temporary files of processes that have ended.
 fn sweep(tmp: &Path) -> Result<(), Error> {
     for entry in fs::read_dir(tmp).map_err(Error::io("read", tmp))? {
         let entry = entry.map_err(Error::io("read", tmp))?;

@@ -9,7 +9,7 @@ use std::{
 };
 use types::{Bytes, Cancel, Digest};
 
-/// What progress counts.
+/// The unit of progress.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Unit {
@@ -22,7 +22,7 @@ pub enum Unit {
 /// How often one step's progress is passed on.
 const PROGRESS_EVERY: Duration = Duration::from_millis(50);
 
-/// What a running step sees: its parameters and inputs, and places for its outputs. Nothing else belongs into its result.
+/// A running step's parameters and inputs, and paths for its outputs. Its result must depend on nothing else.
 pub struct Ctx<'a> {
     step: &'a Step,
     cache: &'a Cache,
@@ -40,7 +40,7 @@ pub struct Ctx<'a> {
 }
 
 impl<'a> Ctx<'a> {
-    /// `outputs` gives the outputs of the steps that ran before.
+    /// `outputs` holds the outputs of the steps that ran before.
     pub(crate) fn new(
         step: &'a Step,
         cache: &'a Cache,
@@ -134,7 +134,7 @@ impl<'a> Ctx<'a> {
         self.inputs.get(label).ok_or_else(|| StepError::NoInput { label: label.to_owned() })
     }
 
-    /// The labels of all inputs that begin so, in their order: for steps that take many of a kind (`deb/…`).
+    /// The labels of all inputs with a prefix, in order: for steps with many inputs of a kind (`deb/…`).
     pub fn labels<'s>(&'s self, prefix: &'s str) -> impl Iterator<Item = &'s str> {
         self.step.inputs.keys().map(String::as_str).filter(move |label| label.starts_with(prefix))
     }
@@ -145,15 +145,16 @@ impl<'a> Ctx<'a> {
         self.cache.cas()
     }
 
-    /// A path for an output file. The step makes the file; it is taken over when the step ends well. Holes stay holes.
+    /// A path for an output file. The step makes the file; the cache adopts it when the step succeeds. Holes stay
+    /// holes.
     pub fn out_blob(&mut self, name: &str) -> PathBuf {
         let path = self.folder.join(format!("file-{}", self.files.len()));
         self.files.insert(name.to_owned(), path.clone());
         path
     }
 
-    /// A new folder for an output tree: folders, files and symlinks. Taken over when the step ends well; all times are
-    /// then set to [`types::EPOCH`].
+    /// A new folder for an output tree: folders, files and symlinks. The cache adopts it when the step succeeds, and
+    /// sets all times to [`types::EPOCH`].
     ///
     /// # Errors
     /// When it cannot be made.
@@ -177,7 +178,7 @@ impl<'a> Ctx<'a> {
     /// An output that is a blob of the cache already.
     ///
     /// # Errors
-    /// When it is not there.
+    /// When it is missing.
     pub fn out_known(&mut self, name: &str, digest: Digest) -> Result<(), StepError> {
         let size = self
             .cas()
@@ -197,7 +198,7 @@ impl<'a> Ctx<'a> {
         Ok(path)
     }
 
-    /// Says how far the step is. Cheap: most calls are dropped.
+    /// Reports progress. Cheap: most calls are dropped.
     pub fn progress(&self, done: u64, total: u64, unit: Unit) {
         {
             let mut told = self.told.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
@@ -209,7 +210,7 @@ impl<'a> Ctx<'a> {
         self.sink.event(&Event::Progress { id: self.step.id.clone(), done, total, unit });
     }
 
-    /// Says something, to the log file and to whoever listens.
+    /// Writes a line to the log file and sends it as an event.
     pub fn log(&self, line: &str) {
         let line = line.trim_end();
         let mut log = self.log.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
@@ -228,7 +229,7 @@ impl<'a> Ctx<'a> {
         Ok(log.try_clone()?)
     }
 
-    /// Whether to stop; to be handed to whatever takes long.
+    /// The request to stop, to pass to long work.
     #[must_use]
     pub fn cancel(&self) -> &Cancel {
         self.cancel
@@ -248,7 +249,7 @@ impl<'a> Ctx<'a> {
         self.slots
     }
 
-    /// Takes over everything the step made.
+    /// Moves everything that the step made into the cache.
     pub(crate) fn adopt(&mut self) -> Result<Outputs, StepError> {
         let mut outputs = std::mem::take(&mut self.known);
         let doubled = self.files.keys().chain(self.folders.keys()).find(|name| outputs.contains_key(*name));

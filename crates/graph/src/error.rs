@@ -14,12 +14,12 @@ pub enum Error {
         /// The name.
         id: StepId,
     },
-    /// A step was asked for that is not there.
+    /// A requested step does not exist.
     #[error("no step `{id}`{}{}", wanted_by.as_ref().map(|w| format!(", which `{w}` needs")).unwrap_or_default(), alike(like))]
     UnknownStep {
-        /// The name asked for.
+        /// The requested name.
         id: StepId,
-        /// The step that reads its output; `None` when it was asked for directly.
+        /// The step that reads its output; `None` for a direct request.
         wanted_by: Option<StepId>,
         /// Names that look alike.
         like: Vec<StepId>,
@@ -33,11 +33,11 @@ pub enum Error {
     /// The cache could not be read or written.
     #[error("cannot {action} {}: {source}", path.display())]
     Io {
-        /// What was tried.
+        /// The action that failed.
         action: &'static str,
         /// The file or folder.
         path: PathBuf,
-        /// What the system said.
+        /// The system's error.
         source: io::Error,
     },
     /// The disk that holds the cache is full.
@@ -46,7 +46,7 @@ pub enum Error {
         /// The file being written.
         path: PathBuf,
     },
-    /// The blob store said no.
+    /// The blob store failed.
     #[error(transparent)]
     Cas(#[from] cas::Error),
     /// Steps failed; the others that were running have finished.
@@ -84,12 +84,12 @@ fn failures_text(failures: &[Failure]) -> String {
         [one] => one.to_string(),
         many => {
             let texts: Vec<_> = many.iter().map(ToString::to_string).collect();
-            format!("{} steps failed\n\n{}", many.len(), texts.join("\n\n"))
+            format!("{} failed\n\n{}", types::count(many.len(), "step"), texts.join("\n\n"))
         }
     }
 }
 
-/// What kind of failure it was, for exit codes and hints.
+/// The kind of a failure, for exit codes and hints.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum FailureClass {
@@ -97,7 +97,7 @@ pub enum FailureClass {
     Step,
     /// The disk ran full.
     DiskFull,
-    /// An input is not in the cache or not what it should be.
+    /// An input is missing from the cache or damaged.
     Input,
 }
 
@@ -108,9 +108,9 @@ pub struct Failure {
     pub id: StepId,
     /// Where it comes from.
     pub source: Option<Source>,
-    /// What kind of failure it was.
+    /// The kind of the failure.
     pub class: FailureClass,
-    /// What failed, and why, as one text.
+    /// The failure and its reason, as one text.
     pub error: String,
     /// Its log file.
     pub log: PathBuf,
@@ -151,7 +151,18 @@ pub enum StepError {
         label: String,
         /// The digest it should have.
         digest: Digest,
-        /// Where it was expected.
+        /// The expected path.
+        path: PathBuf,
+    },
+    /// The bytes of an input do not have its digest.
+    InputDamaged {
+        /// The input's label.
+        label: String,
+        /// The digest it should have.
+        digest: Digest,
+        /// The digest it has.
+        found: Digest,
+        /// Where it is.
         path: PathBuf,
     },
     /// The bytes of an input do not have its digest.

@@ -14,19 +14,35 @@ pub enum Event {
     Started {
         /// The step.
         id: StepId,
+        /// How long it usually runs: its last run on this machine, else [`crate::Step::usual`].
+        #[serde(rename = "usual-ms", serialize_with = "milliseconds")]
+        usual: Duration,
+    },
+    /// Every [`crate::Options::pulse`] while steps run: how far the run is.
+    Pulse {
+        /// The steps that run now.
+        running: Vec<Running>,
+        /// Steps whose outputs are here.
+        done: usize,
+        /// Steps that the targets need.
+        total: usize,
+        /// How long the rest takes at most, by the usual times of the steps that are not done. Steps that turn out to be
+        /// cached make it shorter.
+        #[serde(rename = "left-ms", serialize_with = "milliseconds")]
+        left: Duration,
     },
     /// How far a running step is.
     Progress {
         /// The step.
         id: StepId,
-        /// What is done, in `unit`.
+        /// Finished units.
         done: u64,
-        /// What there is to do; 0 when not known.
+        /// All units; 0 if unknown.
         total: u64,
-        /// What is counted.
+        /// The unit.
         unit: Unit,
     },
-    /// A step says something.
+    /// A step logs a line.
     Log {
         /// The step.
         id: StepId,
@@ -39,7 +55,7 @@ pub enum Event {
         id: StepId,
         /// Where they come from.
         how: How,
-        /// How long it ran; the time of looking when it was cached.
+        /// How long it ran; for a cached step the time of the lookup.
         #[serde(rename = "ms", serialize_with = "milliseconds")]
         duration: Duration,
         /// The outputs by name.
@@ -47,7 +63,7 @@ pub enum Event {
     },
     /// A step failed.
     Failed {
-        /// What failed, and the end of its log.
+        /// The failure, and the end of its log.
         failure: Failure,
     },
     /// The run ends.
@@ -68,6 +84,20 @@ pub enum Event {
     },
 }
 
+/// A step that runs.
+#[derive(Debug, Clone, serde::Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Running {
+    /// The step.
+    pub id: StepId,
+    /// How long it has run.
+    #[serde(rename = "elapsed-ms", serialize_with = "milliseconds")]
+    pub elapsed: Duration,
+    /// How long it usually runs.
+    #[serde(rename = "usual-ms", serialize_with = "milliseconds")]
+    pub usual: Duration,
+}
+
 /// Where a step's outputs come from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
 #[serde(rename_all = "kebab-case")]
@@ -84,9 +114,9 @@ fn milliseconds<S: serde::Serializer>(duration: &Duration, s: S) -> Result<S::Ok
     s.serialize_u64(u64::try_from(duration.as_millis()).unwrap_or(u64::MAX))
 }
 
-/// Who listens to a run. Called from several threads; must not block for long.
+/// The receiver of a run's events. Called from several threads; must not block for long.
 pub trait Sink: Sync {
-    /// Takes one event.
+    /// Receives one event.
     fn event(&self, event: &Event);
 }
 

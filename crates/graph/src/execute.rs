@@ -8,17 +8,17 @@ use std::{
 };
 use types::Cancel;
 
-/// How many lines of its log a failure carries.
+/// Lines of the log in a failure.
 const TAIL: usize = 30;
 
-/// Why a step gave no outputs.
+/// The reason why a step has no outputs.
 #[derive(Debug)]
 pub(crate) enum Stopped {
     Cancelled,
     Failed(Box<Failure>),
 }
 
-/// Runs one step and takes over its outputs. Writes no record.
+/// Runs one step and moves its outputs into the cache. Writes no record.
 pub(crate) fn execute(
     step: &Step,
     key: &KeyDocument,
@@ -42,7 +42,7 @@ pub(crate) fn execute(
         (Ok(_), Err(e)) => Err(failed(step, cache, &e.into(), Vec::new())),
         (result, _) => result,
     };
-    // whatever a step says after it was told to stop, the reason is that it was told
+    // a step may fail in any way after a request to stop; the request is the reason
     let result = if cancel.is_cancelled() { Err(Stopped::Cancelled) } else { result };
     result.map(|outputs| Record {
         step: step.id.clone(),
@@ -55,7 +55,7 @@ pub(crate) fn execute(
 
 fn failed(step: &Step, cache: &Cache, error: &StepError, tail: Vec<String>) -> Stopped {
     let (mut class, mut text) = (error.class(), error.to_string());
-    // a program that a step runs tells of a full disk in words of its own, or not at all
+    // a program that a step runs reports a full disk in its own words, or not at all
     if class == FailureClass::Step && !has_room(cache) {
         class = FailureClass::DiskFull;
         text = format!("{text}; the disk that holds the cache is full: {MAKE_ROOM}");
@@ -70,7 +70,7 @@ fn failed(step: &Step, cache: &Cache, error: &StepError, tail: Vec<String>) -> S
     }))
 }
 
-/// Whether more than a few blocks are left for us on the disk of the cache.
+/// Whether the disk of the cache has more than a few blocks left for us.
 fn has_room(cache: &Cache) -> bool {
     rustix::fs::statvfs(cache.root()).is_ok_and(|s| s.f_bavail * s.f_frsize > 1 << 18)
 }

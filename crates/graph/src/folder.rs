@@ -31,7 +31,7 @@ struct Item {
 }
 
 /// The digest of all names, kinds, permissions, link targets and file contents below `root`, in the order of the names.
-/// Owners and times are not looked at: on the builder's disk they say who built and when, not what.
+/// Owners and times are left out: on the builder's disk they depend on who builds and when.
 pub(crate) fn listing(root: &Path) -> Result<Listing, Error> {
     let items = walk(root)?;
     let digests: Vec<Option<Digest>> = items
@@ -131,7 +131,8 @@ mod tests {
         stamp(b.path()).unwrap();
         assert_eq!(listing(a.path()).unwrap(), listing(b.path()).unwrap());
         assert_eq!(listing(a.path()).unwrap().size, Bytes(8));
-        // (printf 'd 755\0bin\0\0f 755\0bin/tool\0'; printf %s "$(printf tool | sha256sum | cut -c-64)"; printf '\0l 777\0link\0bin/tool\0f 644\0readme\0'; …) | sha256sum
+        // (printf 'd 755\0bin\0\0f 755\0bin/tool\0'; printf %s "$(printf tool | sha256sum | cut -c-64)"
+        //  printf '\0l 777\0link\0bin/tool\0f 644\0readme\0'; …) | sha256sum
         let mut text = b"d 755\0bin\0\0f 755\0bin/tool\0".to_vec();
         text.extend(Digest::of(b"tool").hex().bytes());
         text.extend(b"\0l 777\0link\0bin/tool\0f 644\0readme\0");

@@ -8,16 +8,16 @@ use std::{
 };
 use types::{Bytes, Digest};
 
-/// What a collection did. Sizes are what the files take on disk, so holes count nothing.
+/// The result of a collection. Sizes are allocated bytes, without holes.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize)]
 pub struct Swept {
-    /// Records of steps that were forgotten.
+    /// Removed records of steps.
     pub records: usize,
-    /// Blobs and trees that were removed.
+    /// Removed blobs and trees.
     pub outputs: usize,
-    /// What they took.
+    /// Their size.
     pub freed: Bytes,
-    /// What the cache takes now.
+    /// The size of the cache now.
     pub left: Bytes,
 }
 
@@ -26,7 +26,7 @@ pub struct Swept {
 pub struct Broken {
     /// File or folder.
     pub kind: OutputKind,
-    /// The digest it should have had.
+    /// The digest in its name.
     pub digest: Digest,
 }
 
@@ -39,8 +39,9 @@ struct Remembered {
 }
 
 impl Cache {
-    /// Makes the cache smaller: first go the blobs that were set aside as damaged, then what no record and nothing in `keep` refers to, then the steps that were not used for
-    /// the longest time, until the cache takes at most `limit`. `keep` are blobs to keep in any case, such as the locked inputs.
+    /// Shrinks the cache to at most `limit`. Removes first the blobs that were set aside as damaged, then the outputs to
+    /// which no record and no member of `keep` refers, then the least recently used steps. `keep` are blobs to keep in any
+    /// case, such as the locked inputs.
     ///
     /// # Errors
     /// [`Error::InUse`] while another process uses the cache; or when something cannot be read or removed.
@@ -67,7 +68,7 @@ impl Cache {
             if swept.left <= limit {
                 break;
             }
-            // the record first: one that promises what is gone only costs a look, but the promise would be a lie
+            // the record first, so that no record refers to a missing output
             fs::remove_file(&record.path).map_err(Error::io("remove", &record.path))?;
             swept.records += 1;
             for thing in record.things {
@@ -89,7 +90,7 @@ impl Cache {
         Ok(())
     }
 
-    /// Reads every blob and tree, and removes those whose bytes do not have their digest; the next run makes them again.
+    /// Reads every blob and tree, and removes the damaged ones; the next run makes them again.
     ///
     /// # Errors
     /// [`Error::InUse`] while another process uses the cache; or when something cannot be read or removed.
@@ -130,7 +131,7 @@ impl Cache {
         Ok(remembered.collect())
     }
 
-    /// Every blob and tree, with what it takes on disk.
+    /// Every blob and tree, with its allocated bytes.
     fn things(&self) -> Result<BTreeMap<Thing, Bytes>, Error> {
         let mut things = BTreeMap::new();
         let mut add = |kind, path: &Path| -> Result<(), Error> {

@@ -2,7 +2,7 @@ use serde_json::Value;
 use std::collections::BTreeMap;
 use types::Digest;
 
-/// All that a step's outputs depend on, as a document to be read and compared. Its sha256 is the step's key.
+/// Everything that a step's outputs depend on, as a readable document. Its sha256 is the step's key.
 #[derive(Debug, Clone, PartialEq, serde::Serialize, serde::Deserialize)]
 pub struct KeyDocument {
     /// What the step does.
@@ -11,7 +11,7 @@ pub struct KeyDocument {
     pub version: u32,
     /// Its parameters.
     pub params: Value,
-    /// The digests of what it reads, by label.
+    /// The digests of its inputs, by label.
     pub inputs: BTreeMap<String, Digest>,
 }
 
@@ -19,8 +19,7 @@ impl KeyDocument {
     /// The key: the sha256 of the document as [`canonical`] JSON.
     #[must_use]
     pub fn key(&self) -> Digest {
-        // written field by field, in the order of their names, rather than copied into one Value: this is done for every step
-        // of every build
+        // written field by field, in the order of their names, without a Value: this runs for every step of every build
         let mut text = String::from("{\"inputs\":{");
         for (i, (label, digest)) in self.inputs.iter().enumerate() {
             let comma = if i > 0 { "," } else { "" };

@@ -1,4 +1,4 @@
-//! The build engine: steps with readable keys, a cache of their outputs, and a scheduler that runs what is missing.
+//! The build engine: steps with readable keys, a cache of their outputs, and a scheduler that runs the missing steps.
 //!
 //! ```text
 //!  Step { id, kind+version, params, inputs, run }          Graph::plan   what would run, and why (runs nothing)
@@ -13,11 +13,12 @@
 //!  <cache>/tmp/run-…/          being made; belongs to one process, swept when that process is gone
 //!  <cache>/lock                shared by builds, exclusive for `gc`
 //! ```
-//! Outputs, not keys, feed the next key: a step that makes the same bytes as before stops the wave (early cutoff).
-//! Everything appears by rename, so a crash at any moment leaves only files in `tmp`.
+//! The digests of outputs, not the keys of steps, enter the next key: after a step with the same bytes as before, no
+//! further step runs (early cutoff). Everything appears by rename, so a crash at any moment leaves only files in `tmp`.
 //!
-//! This crate knows nothing of what steps do, of the lock or of downloads: an input from outside is a [`Input::Blob`] that
-//! someone put into the [`cas::Cas`] before. It does not watch what a step reads; keeping steps honest is the sandbox's work.
+//! Deliberately absent: the work of steps, the lock, and downloads. An input from outside is an [`Input::Blob`] that
+//! the caller stored in the [`cas::Cas`] before. This crate does not watch what a step reads; the sandbox restricts
+//! steps.
 
 mod cache;
 mod ctx;
@@ -33,11 +34,12 @@ pub mod render;
 mod replay;
 mod run;
 mod step;
+mod watch;
 
 pub use cache::{Cache, Output, OutputKind, Outputs, Record};
 pub use ctx::{Ctx, Unit};
 pub use error::{Error, Failure, FailureClass, StepError};
-pub use event::{Event, How, Sink};
+pub use event::{Event, How, Running, Sink};
 pub use gc::{Broken, Swept};
 pub use key::{KeyDocument, canonical};
 pub use plan::{Plan, Planned, State};
@@ -45,3 +47,4 @@ pub use reason::Reason;
 pub use replay::{Compared, Replay};
 pub use run::{Built, Options};
 pub use step::{Graph, Input, Source, Step, StepId};
+pub use watch::watch;

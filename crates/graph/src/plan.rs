@@ -8,28 +8,28 @@ use std::{
 };
 use types::Digest;
 
-/// What would happen to each step, in an order in which every step comes after those it needs.
+/// The state of each step before a run, in an order in which every step comes after those that it needs.
 #[derive(Debug, Clone, serde::Serialize)]
 pub struct Plan {
     /// The targets and everything they need.
     pub steps: Vec<Planned>,
 }
 
-/// What would happen to one step.
+/// One step before a run.
 #[derive(Debug, Clone, serde::Serialize)]
 pub struct Planned {
     /// The step.
     pub id: StepId,
-    /// Where it comes from.
+    /// Its place in the definitions.
     pub source: Option<Source>,
     /// The steps whose outputs it reads.
     pub needs: Vec<StepId>,
-    /// What would happen.
+    /// Its state.
     #[serde(flatten)]
     pub state: State,
 }
 
-/// What would happen to a step.
+/// The state of a step before a run.
 #[derive(Debug, Clone, PartialEq, serde::Serialize)]
 #[serde(tag = "state", rename_all = "kebab-case")]
 pub enum State {
@@ -42,19 +42,19 @@ pub enum State {
     WillRun {
         /// Its key.
         key: Digest,
-        /// Why.
+        /// The reasons.
         reasons: Vec<Reason>,
     },
     /// Steps before it will run; when they make the same bytes as last time, this one need not.
     Unknown {
         /// The steps directly before it that will run, or are unknown themselves.
         after: Vec<StepId>,
-        /// What is different already now.
+        /// The differences that are known already.
         reasons: Vec<Reason>,
     },
 }
 
-/// What is known of a step whose inputs are all known.
+/// The state of a step whose inputs are all known.
 pub(crate) struct Looked {
     pub(crate) key: Digest,
     pub(crate) document: KeyDocument,
@@ -118,7 +118,7 @@ pub(crate) fn look(
 }
 
 impl Graph {
-    /// What a run for these targets would do, and why. Runs nothing and writes nothing.
+    /// Predicts a run for these targets, with reasons. Runs nothing and writes nothing.
     ///
     /// # Errors
     /// When a step is missing or the steps go in a circle.
@@ -158,7 +158,7 @@ impl Graph {
 }
 
 impl Plan {
-    /// What would happen to the step of this name, when it is part of the plan.
+    /// The step of this name, when it is part of the plan.
     #[must_use]
     pub fn get(&self, id: &StepId) -> Option<&Planned> {
         self.steps.iter().find(|planned| planned.id == *id)
@@ -175,7 +175,7 @@ impl Plan {
     pub fn causes(&self, id: &StepId) -> Vec<&Planned> {
         let mut wanted = BTreeSet::from([id]);
         let mut causes = Vec::new();
-        // backwards, so that a step is looked at after everyone who needs it
+        // backwards, so that a step comes after all steps that need it
         for planned in self.steps.iter().rev() {
             if wanted.contains(&planned.id) {
                 wanted.extend(&planned.needs);
@@ -211,7 +211,7 @@ impl fmt::Display for Plan {
         let count = |wanted: fn(&State) -> bool| self.steps.iter().filter(|p| wanted(&p.state)).count();
         let run = count(|s| matches!(s, State::WillRun { .. }));
         let unknown = count(|s| matches!(s, State::Unknown { .. }));
-        write!(f, "{} steps: {} cached, {run} to run", self.steps.len(), self.cached())?;
+        write!(f, "{}: {} cached, {run} to run", types::count(self.steps.len(), "step"), self.cached())?;
         if unknown > 0 {
             write!(f, ", {unknown} after those")?;
         }

@@ -3,7 +3,7 @@ use serde_json::Value;
 use std::{collections::BTreeSet, fmt};
 use types::{Bytes, Digest};
 
-/// Why a step has to run. Data first; the text is only a rendering of it.
+/// The reason why a step must run. The text is only a rendering.
 #[derive(Debug, Clone, PartialEq, serde::Serialize)]
 #[serde(tag = "reason", rename_all = "kebab-case")]
 pub enum Reason {
@@ -38,9 +38,9 @@ pub enum Reason {
     List {
         /// Where in the parameters.
         path: String,
-        /// What is new.
+        /// The new members.
         added: Vec<Value>,
-        /// What is gone.
+        /// The removed members.
         removed: Vec<Value>,
     },
     /// An input has other bytes, is new, or is gone.
@@ -51,10 +51,10 @@ pub enum Reason {
         before: Option<Digest>,
         /// The digest now; `None` when it is gone.
         after: Option<Digest>,
-        /// Where it comes from, for people: a file, a step.
+        /// Its source, for people: a file, a step.
         origin: Option<String>,
     },
-    /// Nothing changed, but an output is not there any more.
+    /// Nothing changed, but an output is missing.
     OutputMissing {
         /// Its name.
         output: String,
@@ -68,12 +68,12 @@ pub enum Reason {
         /// The size it has.
         found: Bytes,
     },
-    /// Nothing changed, but the bytes of an output are not those it had.
+    /// Nothing changed, but the bytes of an output are damaged.
     OutputBroken {
         /// Its name.
         output: String,
     },
-    /// Nothing changed since last time, but the cache has forgotten what was made.
+    /// Nothing changed since last time, but the record is missing.
     Forgotten,
 }
 
@@ -119,7 +119,7 @@ impl fmt::Display for Reason {
     }
 }
 
-/// Every field in which two documents differ. Inputs in `unknown` are left out: nobody knows their digest yet.
+/// Every field in which two documents differ. Inputs in `unknown` are left out: their digest does not exist yet.
 pub(crate) fn differences(
     step: &Step,
     before: &KeyDocument,

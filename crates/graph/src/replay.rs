@@ -6,7 +6,7 @@ use crate::{
 use std::collections::BTreeSet;
 use types::Cancel;
 
-/// What came out when a step ran once more.
+/// The result of repeating a step.
 #[derive(Debug, Clone, serde::Serialize)]
 pub struct Replay {
     /// The step.
@@ -15,19 +15,19 @@ pub struct Replay {
     pub outputs: Vec<Compared>,
 }
 
-/// One output, as the cache had it and as it came out now. Both stay in the cache, to be looked at.
+/// One output, as cached and as repeated. Both stay in the cache, for comparison.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 pub struct Compared {
     /// The output's name.
     pub name: String,
-    /// As the cache had it; `None` when the step has never run with these inputs.
+    /// The cached output; `None` if the step never ran with these inputs.
     pub before: Option<Output>,
-    /// As it came out now; `None` when it did not.
+    /// The output of the repetition; `None` if it has none.
     pub after: Option<Output>,
 }
 
 impl Replay {
-    /// Whether there was something to compare with, and everything is equal to it.
+    /// Whether a cached run exists and all outputs are equal.
     #[must_use]
     pub fn same(&self) -> bool {
         self.outputs.iter().all(|o| o.before == o.after)
@@ -35,8 +35,8 @@ impl Replay {
 }
 
 impl Graph {
-    /// Runs one step again, whatever the cache says, and compares its outputs with those it had. What it needs is made first
-    /// where it is not cached. The record of the earlier run stays.
+    /// Runs one step again although it is cached, and compares its outputs with the cached ones. Runs missing steps
+    /// before it. The record of the earlier run stays.
     ///
     /// # Errors
     /// As [`Graph::run`].

@@ -4,6 +4,7 @@ use crate::{
     plan::{document, look},
 };
 use std::{
+    cell::OnceCell,
     collections::{BTreeMap, BTreeSet},
     path::PathBuf,
     sync::mpsc,
@@ -19,14 +20,21 @@ pub struct Options {
     pub jobs: usize,
     /// Steps to run although they are cached.
     pub force: Vec<StepId>,
-    /// Whether to read every byte of cached outputs again, and make anew what is broken.
+    /// Whether to verify every byte of cached outputs and to repeat the steps of damaged ones.
     pub verify: bool,
+    /// How often [`Event::Pulse`] comes.
+    pub pulse: Duration,
 }
 
 impl Default for Options {
-    /// As many jobs as processors; nothing forced; sizes are trusted.
+    /// As many jobs as processors; nothing forced; cached outputs are trusted by their size; a pulse every ten seconds.
     fn default() -> Self {
-        Self { jobs: thread::available_parallelism().map_or(1, Into::into), force: Vec::new(), verify: false }
+        Self {
+            jobs: thread::available_parallelism().map_or(1, Into::into),
+            force: Vec::new(),
+            verify: false,
+            pulse: Duration::from_secs(10),
+        }
     }
 }
 
@@ -67,6 +75,26 @@ struct Running<'g> {
     steps: Vec<&'g Step>,
     document: KeyDocument,
     slots: usize,
+    start: Instant,
+}
+
+/// How long steps usually run. Read from the cache when the first step runs, so that a run without any reads nothing.
+struct Times<'g> {
+    order: Vec<&'g Step>,
+    cache: &'g Cache,
+    known: OnceCell<BTreeMap<&'g StepId, Duration>>,
+}
+
+impl<'g> Times<'g> {
+    fn new(order: &[&'g Step], cache: &'g Cache) -> Self {
+        Self { order: order.to_vec(), cache, known: OnceCell::new() }
+    }
+
+    fn of(&self, id: &StepId) -> Duration {
+        let read =
+            || self.order.iter().map(|step| (&step.id, self.cache.usual(&step.id).unwrap_or(step.usual))).collect();
+        self.known.get_or_init(read).get(id).copied().unwrap_or_default()
+    }
 }
 
 struct Scheduler<'g> {
@@ -76,11 +104,12 @@ struct Scheduler<'g> {
     /// Steps that have not begun, with how many of their needs are still open.
     waiting: BTreeMap<&'g StepId, usize>,
     needed_by: BTreeMap<&'g StepId, Vec<&'g Step>>,
-    /// Ready to begin: longest way to a target first, then by name, so that the order of beginning is always the same.
+    /// Steps that can start: longest way to a target first, then by name, so that the order is always the same.
     ready: BTreeMap<(std::cmp::Reverse<usize>, &'g StepId), &'g Step>,
     height: BTreeMap<&'g StepId, usize>,
     running: BTreeMap<Digest, Running<'g>>,
     free: usize,
+    times: Times<'g>,
     built: Built,
     failures: Vec<Failure>,
 }
@@ -88,8 +117,8 @@ struct Scheduler<'g> {
 type Done = (Digest, Result<Record, Stopped>);
 
 impl Graph {
-    /// Makes the outputs of the targets. After the first failure nothing new begins; what runs is let finish, so that its work
-    /// is kept. When cancelled, everything that listens to `cancel` stops.
+    /// Makes the outputs of the targets. After the first failure no further step starts; running steps finish, so that
+    /// their work is kept. A request to cancel stops running steps too.
     ///
     /// # Errors
     /// [`Error::Failed`] with every step that failed, [`Error::Cancelled`], or what is wrong with graph or cache.
@@ -154,6 +183,7 @@ impl<'g> Scheduler<'g> {
             height,
             running: BTreeMap::new(),
             free: options.jobs.max(1),
+            times: Times::new(order, cache),
             built: Built::default(),
             failures: Vec::new(),
         };
@@ -181,7 +211,14 @@ impl<'g> Scheduler<'g> {
                 if self.running.is_empty() {
                     return result;
                 }
-                let Ok((key, done)) = told.recv() else { return result };
+                let (key, done) = match told.recv_timeout(self.options.pulse) {
+                    Ok(done) => done,
+                    Err(mpsc::RecvTimeoutError::Timeout) => {
+                        self.pulse();
+                        continue;
+                    }
+                    Err(mpsc::RecvTimeoutError::Disconnected) => return result,
+                };
                 if let Err(e) = self.end(&key, done) {
                     result = result.and(Err(e));
                 }
@@ -189,7 +226,7 @@ impl<'g> Scheduler<'g> {
         })
     }
 
-    /// Begins everything that fits.
+    /// Starts every step that fits.
     fn begin<'s>(
         &mut self,
         scope: &'s thread::Scope<'s, '_>,
@@ -199,7 +236,7 @@ impl<'g> Scheduler<'g> {
     where
         'g: 's,
     {
-        // cached steps take no slot, and each may make others ready
+        // a cached step takes no slot, and may make others ready
         let mut stuck = BTreeSet::new();
         while let Some((place, step)) =
             self.ready.iter().find(|(place, _)| !stuck.contains(*place)).map(|(place, step)| (*place, *step))
@@ -237,7 +274,7 @@ impl<'g> Scheduler<'g> {
             }
             self.ready.remove(&place);
             self.free -= slots;
-            self.sink.event(&Event::Started { id: step.id.clone() });
+            self.sink.event(&Event::Started { id: step.id.clone(), usual: self.times.of(&step.id) });
             // the outputs of what it needs, as they are now: the scheduler's own map goes on changing
             let outputs = step.needs().map(|need| (need.clone(), self.built.outputs[need].clone())).collect();
             let (cache, sink, tell, document) = (self.cache, self.sink, tell.clone(), looked.document.clone());
@@ -246,13 +283,14 @@ impl<'g> Scheduler<'g> {
                 // the receiver lives as long as the scope
                 let _ = tell.send((key, done));
             });
-            self.running.insert(key, Running { steps: vec![step], document: looked.document, slots });
+            self.running
+                .insert(key, Running { steps: vec![step], document: looked.document, slots, start: Instant::now() });
         }
         Ok(())
     }
 
     fn end(&mut self, key: &Digest, done: Result<Record, Stopped>) -> Result<(), Error> {
-        let Some(Running { steps, document, slots }) = self.running.remove(key) else { return Ok(()) };
+        let Some(Running { steps, document, slots, .. }) = self.running.remove(key) else { return Ok(()) };
         self.free += slots;
         let record = match done {
             Ok(record) => record,
@@ -286,6 +324,28 @@ impl<'g> Scheduler<'g> {
                 }
             }
         }
+    }
+
+    /// Tells the listener how far the run is.
+    fn pulse(&self) {
+        let running: Vec<_> =
+            self.running.values().filter_map(|r| Some((r.steps.first()?, r.start.elapsed()))).collect();
+        let elapsed: BTreeMap<&StepId, Duration> = running.iter().map(|(step, elapsed)| (&step.id, *elapsed)).collect();
+        let open = self.times.order.iter().filter(|step| !self.built.outputs.contains_key(&step.id));
+        let jobs = self.options.jobs.max(1);
+        let left = open.map(|step| {
+            let usual = self.times.of(&step.id).saturating_sub(elapsed.get(&step.id).copied().unwrap_or_default());
+            usual * u32::try_from(step.slots.min(jobs)).unwrap_or(1)
+        });
+        self.sink.event(&Event::Pulse {
+            done: self.built.outputs.len(),
+            total: self.times.order.len(),
+            left: left.sum::<Duration>() / u32::try_from(jobs).unwrap_or(1),
+            running: running
+                .into_iter()
+                .map(|(step, elapsed)| crate::Running { id: step.id.clone(), elapsed, usual: self.times.of(&step.id) })
+                .collect(),
+        });
     }
 
     fn fail(&mut self, failure: Failure) {

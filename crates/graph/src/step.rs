@@ -3,6 +3,7 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     fmt,
     path::{Path, PathBuf},
+    time::Duration,
 };
 use types::Digest;
 
@@ -74,31 +75,34 @@ pub enum Input {
     },
     /// A file or folder of the source tree. The digest is the key's; the path is only where to find it.
     File {
-        /// Where it is now.
+        /// Its current path.
         path: PathBuf,
-        /// The digest of its content, by whatever rule the caller has for folders.
+        /// The digest of its content; the caller has the rule for folders.
         digest: Digest,
     },
 }
 
 type Run = dyn Fn(&mut Ctx<'_>) -> Result<(), StepError> + Send + Sync;
 
-/// One pure build action: what it makes depends on nothing but `kind`, `version`, `params` and the bytes of its inputs.
+/// One pure build action: its outputs depend only on `kind`, `version`, `params` and the bytes of its inputs.
 pub struct Step {
     /// Its name. Not part of the key.
     pub id: StepId,
     /// What it does: `layer`, `erofs`. Part of the key.
     pub kind: &'static str,
-    /// Raised whenever the code of this kind makes other bytes from the same inputs. Part of the key.
+    /// The version of the code of this kind. An author raises it when the code makes other bytes from the same inputs.
+    /// Part of the key.
     pub version: u32,
     /// Parameters, an object. Part of the key.
     pub params: serde_json::Map<String, serde_json::Value>,
-    /// What it reads, by a label of its own choice. Part of the key, as digests.
+    /// Its inputs, by labels of its choice. Part of the key, as digests.
     pub inputs: BTreeMap<String, Input>,
     /// Where in the definitions it comes from. Not part of the key.
     pub source: Option<Source>,
-    /// How many of the job slots it takes while it runs; `usize::MAX` for one that keeps every core busy.
+    /// The number of job slots that it takes while it runs; `usize::MAX` for a step that keeps every core busy.
     pub slots: usize,
+    /// How long it usually runs, for machines that have never run it. Not part of the key.
+    pub usual: Duration,
     pub(crate) run: Box<Run>,
 }
 
@@ -118,6 +122,7 @@ impl Step {
             inputs: BTreeMap::new(),
             source: None,
             slots: 1,
+            usual: Duration::from_secs(1),
             run: Box::new(run),
         }
     }
@@ -168,7 +173,14 @@ impl Step {
         self
     }
 
-    /// Whether the other one has the same key whatever their inputs turn out to be.
+    /// Usually running this long.
+    #[must_use]
+    pub fn usually(mut self, usual: Duration) -> Self {
+        self.usual = usual;
+        self
+    }
+
+    /// Whether the other step has the same key for all possible inputs.
     fn is_same(&self, other: &Self) -> bool {
         (self.kind, self.version) == (other.kind, other.version)
             && (&self.params, &self.inputs) == (&other.params, &other.inputs)
@@ -205,7 +217,7 @@ impl Graph {
     /// Adds a step.
     ///
     /// # Errors
-    /// When its name is taken.
+    /// When another step has its name.
     pub fn add(&mut self, step: Step) -> Result<StepId, Error> {
         let id = step.id.clone();
         if self.steps.contains_key(&id) {
@@ -215,10 +227,10 @@ impl Graph {
         Ok(id)
     }
 
-    /// Adds a step unless the very same is there already: what several targets need is one step.
+    /// Adds a step unless the same step is there: targets share the steps that they need.
     ///
     /// # Errors
-    /// When its name is taken by another one.
+    /// When a different step has its name.
     pub fn share(&mut self, step: Step) -> Result<StepId, Error> {
         match self.steps.get(&step.id) {
             Some(there) if there.is_same(&step) => Ok(step.id),

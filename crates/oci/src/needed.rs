@@ -41,7 +41,8 @@ pub fn check_needed(layer: &Tree, full: &Tree) -> Result<Vec<MissingLibrary>, Er
         }
         // what is no dynamic ELF64 file needs nothing
         let Some(wanted) = Dynamic::read(&content.read().map_err(unreadable)?) else { continue };
-        // what lies beside a library is loaded by the library that loads this one, and the loader does not look for a loaded name again
+        // a library beside this one is loaded by the library that loads this one, and the loader does not look for a
+        // loaded name again
         let beside = path.parent();
         let own = wanted.search.iter().filter_map(|folder| search_folder(path, folder));
         let own: Vec<TreePath> = own.chain(beside).collect();
@@ -67,7 +68,7 @@ fn search_folder(program: &TreePath, folder: &str) -> Option<TreePath> {
     }
 }
 
-/// The folders that the loader searches without being told, and those of `/etc/ld.so.conf.d`.
+/// The folders that the loader searches by default, and those of `/etc/ld.so.conf.d`.
 fn library_folders(full: &Tree) -> Result<Vec<TreePath>, Error> {
     let mut folders = BTreeSet::new();
     for (path, entry) in full.iter() {

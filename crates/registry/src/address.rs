@@ -12,7 +12,7 @@ pub struct Address {
 }
 
 impl Address {
-    /// Reads one; `None` for what is meant as something else, such as a path.
+    /// Reads an address; `None` for text of another kind, such as a path.
     ///
     /// # Errors
     /// [`Error::Address`].
@@ -49,7 +49,7 @@ impl Address {
         &self.host
     }
 
-    /// What it is called in the registry.
+    /// The repository's name in the registry.
     #[must_use]
     pub fn name(&self) -> &str {
         &self.name
@@ -100,7 +100,7 @@ fn is_name(name: &str) -> bool {
     })
 }
 
-/// What a manifest is called in a registry.
+/// The name of a manifest in a registry.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Tag(String);
 
@@ -108,7 +108,7 @@ impl Tag {
     /// The tag of a version. No tag has a `+` or a `~`, so `+` becomes `_`, and `~` becomes `-`.
     ///
     /// # Errors
-    /// [`Error::Tag`], where it has what no tag may have.
+    /// [`Error::Tag`], if the version has other characters that no tag may have.
     pub fn of(version: &str) -> Result<Self, Error> {
         let tag = version.replace('+', "_").replace('~', "-");
         // distribution-spec 1.1, "Pulling manifests": [a-zA-Z0-9_][a-zA-Z0-9._-]{0,127}

@@ -1,31 +1,31 @@
-//! What servers say: their own words for an error, and where to go next.
+//! Answers of servers: the text of an error, and redirections.
 
 use serde::Deserialize;
 use std::{io::Read as _, time::Duration};
 use ureq::{Body, http::Response};
 
-/// Words of an error are no longer.
+/// The limit of an error's text.
 const WORDS: u64 = 16 << 10;
-/// Of text that is no JSON, such as a proxy's page, so many characters are shown.
+/// The limit of text that is no JSON, such as a proxy's page, in characters.
 const SHOWN: usize = 200;
-/// A server that wants us back later than this is not waited for that long.
+/// The longest pause that a server can demand.
 const LONGEST: Duration = Duration::from_secs(60);
 
-/// A header, if it is there and is text.
+/// A header, if it exists and is text.
 pub(crate) fn header<'r>(answer: &'r Response<Body>, name: &str) -> Option<&'r str> {
     answer.headers().get(name).and_then(|value| value.to_str().ok())
 }
 
-/// When to come back (RFC 9110 §10.2.3), where it is told in seconds.
+/// `Retry-After` (RFC 9110 §10.2.3), if it is in seconds.
 pub(crate) fn retry_after(answer: &Response<Body>) -> Option<Duration> {
     let seconds = header(answer, "Retry-After")?.trim().parse().ok()?;
     Some(Duration::from_secs(seconds).min(LONGEST))
 }
 
-/// The server's own words for an error (distribution-spec 1.1, "Error Codes"); what else it says, shortened.
-pub(crate) fn said(answer: Response<Body>) -> String {
+/// The server's text of an error (distribution-spec 1.1, "Error Codes"); other answers are shortened.
+pub(crate) fn error_text(answer: Response<Body>) -> String {
     let mut bytes = Vec::new();
-    // words that break off are better than none
+    // a truncated text is better than none
     drop(answer.into_body().into_reader().take(WORDS).read_to_end(&mut bytes));
     plain(&words(&bytes).unwrap_or_else(|| String::from_utf8_lossy(&bytes).into_owned()))
 }
@@ -52,7 +52,7 @@ fn words(json: &[u8]) -> Option<String> {
     (!texts.is_empty()).then(|| texts.join("; "))
 }
 
-/// One line without anything that a terminal obeys.
+/// One line without control characters for terminals.
 fn plain(text: &str) -> String {
     let line = text.split_whitespace().collect::<Vec<_>>().join(" ");
     let mut shown: String = line.chars().filter(|c| !c.is_control()).take(SHOWN + 1).collect();
@@ -84,7 +84,7 @@ pub(crate) fn resolve(base: &str, reference: &str) -> String {
     format!("{}/{reference}", path.rsplit_once('/').map_or(path, |(folder, _)| folder))
 }
 
-/// Scheme, host and port: where a URL leads.
+/// Scheme, host and port of a URL.
 pub(crate) fn origin(url: &str) -> &str {
     let start = url.find("//").map_or(0, |at| at + 2);
     let end = url[start..].find(['/', '?']).map_or(url.len(), |at| start + at);
@@ -97,7 +97,7 @@ pub(crate) fn with_field(url: &str, name: &str, value: &str) -> String {
     format!("{url}{between}{name}={value}")
 }
 
-/// RFC 3986 §2.1, of everything that a field could not have or that means something there.
+/// RFC 3986 §2.1: escapes all characters that a field cannot have or that have a meaning there.
 fn encoded(text: &str) -> String {
     let mut all = String::with_capacity(text.len());
     for byte in text.bytes() {

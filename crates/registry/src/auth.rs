@@ -1,5 +1,5 @@
-//! Who we are, in the way that the registry wants to be told: a password, or a token from whom it names (distribution, "Token
-//! Authentication Specification").
+//! Authentication in the way that the registry demands: a password, or a token from the server that it names
+//! (distribution, "Token Authentication Specification").
 
 use crate::{
     Registry, Seen, answer,
@@ -13,11 +13,11 @@ use ureq::{
     http::{Method, Response},
 };
 
-/// No token is larger.
+/// The limit of a token.
 const LARGEST: u64 = 1 << 20;
 
 impl Registry {
-    /// The header `Authorization` that an answer with status 401 wants; `None` where we have nothing that it wants.
+    /// The header `Authorization` that an answer with status 401 demands; `None` if we have no such credentials.
     pub(crate) fn authorize(&self, answer: &Response<Body>, seen: Seen<'_>) -> Result<Option<String>, Failed> {
         let headers = answer.headers().get_all("WWW-Authenticate").iter();
         let all: Vec<Challenge> = headers.filter_map(|value| value.to_str().ok()).flat_map(challenge::read).collect();
@@ -32,10 +32,10 @@ impl Registry {
         self.credentials.basic().map(|text| format!("Basic {text}"))
     }
 
-    /// Asks for a token; by the name of nobody where no credentials are known.
+    /// Requests a token; an anonymous one if there are no credentials.
     fn token(&self, challenge: &Challenge, realm: &str, seen: Seen<'_>) -> Result<String, Failed> {
         let ours = format!("repository:{}:", self.address.name());
-        // Asked first, a registry wants a token to pull with, and some do not say later that another is needed to push.
+        // At first a registry demands a token for pulling, and some never demand another one for pushing.
         let theirs = challenge.field("scope").filter(|scope| !scope.is_empty() && !scope.starts_with(&ours));
         let scopes = [Some(format!("{ours}pull,push")), theirs.map(str::to_owned)];
         let service = challenge.field("service").map(|service| ("service", service.to_owned()));
@@ -55,7 +55,7 @@ impl Registry {
         let mut json = Vec::new();
         let read = answer.into_body().into_reader().take(LARGEST).read_to_end(&mut json);
         read.map_err(|e| Failed::Later(self.strange(&request, e.to_string()), None))?;
-        // the text is not shown: it may have the token in it
+        // the text is not shown, because it may contain the token
         let token = serde_json::from_slice(&json).ok().and_then(|Token { token, access_token }| token.or(access_token));
         let token = token.filter(|token| !token.is_empty() && token.bytes().all(|b| b.is_ascii_graphic()));
         token.ok_or_else(|| self.strange(&request, "there is no token in it".to_owned()).into())

@@ -1,4 +1,4 @@
-//! One request, with what the registry wants to know of us, and what its answer means.
+//! One request with authentication, and the meaning of its answer.
 
 use crate::{Error, Progress, Registry, Seen, answer};
 use std::{
@@ -13,18 +13,18 @@ use ureq::{
     http::{self, Method, Response},
 };
 
-/// A registry takes its time to look at a blob that it was given.
+/// The time in which a registry answers after receiving a blob.
 const ANSWER: Duration = Duration::from_secs(300);
-/// What a connection that is alive takes no longer for.
+/// The time limit of a live connection's reads and writes.
 const WRITE: Duration = Duration::from_secs(60);
-/// A blob as large as this is sent only once the server says that it wants it (RFC 9110 §10.1.1).
+/// Blobs from this size on are sent only after the server has agreed (RFC 9110 §10.1.1).
 const EXPECT: Bytes = Bytes::mib(1);
 
-/// Why an attempt failed.
+/// The failure of an attempt.
 pub(crate) enum Failed {
-    /// It may work later; not before so long, if the server said so.
+    /// A later attempt may succeed; the server may demand a pause.
     Later(Error, Option<Duration>),
-    /// It will not.
+    /// No later attempt will succeed.
     Never(Error),
 }
 
@@ -34,7 +34,7 @@ impl From<Error> for Failed {
     }
 }
 
-/// What is sent along.
+/// The body of a request.
 pub(crate) enum Content<'a> {
     Nothing,
     /// Bytes of this media type.
@@ -56,10 +56,10 @@ impl<'a> Request<'a> {
 }
 
 impl Registry {
-    /// Sends a request, and once more when the registry first wants to know who we are. Any status comes back as answer but
-    /// those that may be another one later.
+    /// Sends a request, and repeats it with authentication if the registry demands that. Returns any status as answer,
+    /// except those that may change later.
     pub(crate) fn send(&self, request: &Request<'_>, seen: Seen<'_>) -> Result<Response<ureq::Body>, Failed> {
-        // where a registry has its blobs elsewhere, who we are is nobody's business there
+        // no credentials go to another server to which the registry redirects for blobs
         let is_ours = answer::origin(&request.url) == self.address.origin();
         let known = self.authorization.borrow().clone().filter(|_| is_ours);
         let first = self.once(request, known.as_deref(), seen)?;
@@ -76,7 +76,7 @@ impl Registry {
         }
     }
 
-    /// Sends a request as it is.
+    /// Sends a request unchanged.
     pub(crate) fn once(
         &self,
         request: &Request<'_>,
@@ -117,7 +117,7 @@ impl Registry {
         body: impl AsSendBody,
     ) -> Result<Response<ureq::Body>, Failed> {
         let whole = head.body(body).map_err(|e| self.strange(request, e.to_string()))?;
-        // what changes something is not sent to another place than it was meant for
+        // a request that changes something never follows a redirection
         let redirects = if request.method == Method::HEAD || request.method == Method::GET { 5 } else { 0 };
         let whole = self
             .agent
@@ -135,7 +135,7 @@ impl Registry {
         }
     }
 
-    /// Whether an answer may be another one later.
+    /// Whether an answer may change later.
     fn judge(&self, request: &Request<'_>, answer: Response<ureq::Body>) -> Result<Response<ureq::Body>, Failed> {
         match answer.status().as_u16() {
             408 | 429 | 500..=599 => {
@@ -146,7 +146,7 @@ impl Registry {
         }
     }
 
-    /// The error of an answer that is none of those hoped for.
+    /// The error of a refusing answer.
     pub(crate) fn refused(&self, request: &Request<'_>, answer: Response<ureq::Body>) -> Error {
         let status = answer.status().as_u16();
         let hint = match status {
@@ -165,7 +165,7 @@ impl Registry {
             registry: self.address.to_string(),
             request: request.to_string(),
             status,
-            said: answer::said(answer),
+            text: answer::error_text(answer),
             hint,
         }
     }
@@ -177,7 +177,7 @@ impl Registry {
 
     fn unreachable(&self, request: &Request<'_>, error: &ureq::Error) -> Failed {
         let unreachable =
-            Error::Unreachable { registry: self.address.to_string(), request: request.to_string(), said: chain(error) };
+            Error::Unreachable { registry: self.address.to_string(), request: request.to_string(), text: chain(error) };
         match error {
             ureq::Error::BadUri(_) | ureq::Error::InvalidProxyUrl | ureq::Error::RequireHttpsOnly(_) => {
                 Failed::Never(unreachable)
@@ -188,7 +188,7 @@ impl Registry {
 }
 
 impl std::fmt::Display for Request<'_> {
-    /// Without the query, which may tell secrets.
+    /// Without the query, which may contain secrets.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{} {}", self.method, self.url.split('?').next().unwrap_or_default())
     }
@@ -201,7 +201,7 @@ struct Upload<'a> {
     left: u64,
     cancel: &'a Cancel,
     seen: Seen<'a>,
-    /// What failed here and not over there.
+    /// A failure on this side of the connection.
     broken: Option<Error>,
 }
 
@@ -242,9 +242,9 @@ impl Read for Upload<'_> {
 fn chain(error: &dyn std::error::Error) -> String {
     let (mut text, mut next) = (error.to_string(), error.source());
     while let Some(cause) = next {
-        let said = cause.to_string();
-        if !text.contains(&said) {
-            text = format!("{text}: {said}");
+        let cause_text = cause.to_string();
+        if !text.contains(&cause_text) {
+            text = format!("{text}: {cause_text}");
         }
         next = cause.source();
     }

@@ -1,8 +1,8 @@
-//! Who we are to a registry: the files that `docker login` and `podman login` write.
+//! Credentials for a registry, from the files that `docker login` and `podman login` write.
 //!
 //! ```text
 //!  $REGISTRY_AUTH_FILE (containers-auth.json(5)), then $DOCKER_CONFIG/config.json or ~/.docker/config.json
-//!    {"auths": {"<registry>[/<name>]": {"auth": "<base64 of user:password>"}}}       the longest name that fits counts
+//!    {"auths": {"<registry>[/<name>]": {"auth": "<base64 of user:password>"}}}       the longest matching name wins
 //! ```
 
 use crate::{Address, Error};
@@ -14,15 +14,15 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// User and password, if there are some, and where they were looked for.
+/// User and password, if there are any, and the files that were read.
 #[derive(Clone, Default)]
 pub struct Credentials {
-    /// `user:password` in base64, as HTTP has it (RFC 7617 §2).
+    /// `user:password` in base64, in HTTP's form (RFC 7617 §2).
     basic: Option<String>,
     looked: Vec<Looked>,
 }
 
-/// A file that was looked into.
+/// A file that was read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Looked {
     path: PathBuf,
@@ -33,7 +33,7 @@ struct Looked {
 enum Found {
     File,
     NoEntry,
-    /// No entry, and a helper that might have one.
+    /// No entry, and a credential helper that may have one.
     Helper,
     Entry,
 }
@@ -55,11 +55,11 @@ struct Entry {
 }
 
 impl Credentials {
-    /// Looks for those of a repository; variables of the environment are looked up by `env`.
+    /// Finds the credentials of a repository. `env` reads variables of the environment.
     ///
     /// # Errors
-    /// [`Error::Credentials`], for a file that cannot be read or understood. One that does not exist is an error only when it
-    /// was named.
+    /// [`Error::Credentials`], for an unreadable or malformed file. A missing file is an error only if a variable names
+    /// it.
     pub fn discover(address: &Address, env: impl Fn(&str) -> Option<String>) -> Result<Self, Error> {
         let folder = |name: &str| env(name).filter(|value| !value.is_empty()).map(PathBuf::from);
         let docker = folder("DOCKER_CONFIG").or_else(|| Some(folder("HOME")?.join(".docker")));
@@ -93,7 +93,7 @@ impl Credentials {
         self.basic.as_deref()
     }
 
-    /// What to say when the registry does not let us.
+    /// The hint when the registry refuses us.
     pub(crate) fn hint(&self, address: &Address) -> String {
         let host = address.host();
         let files = self.looked.iter().map(|looked| {
@@ -119,7 +119,7 @@ impl Credentials {
 }
 
 impl Config {
-    /// The entry of the repository, of what it is in, or of the registry.
+    /// The entry of the repository, of one of its parents, or of the registry.
     fn basic(&self, address: &Address, path: &Path) -> Result<Option<String>, Error> {
         let whole = format!("{}/{}", address.host(), address.name());
         let mut wanted = Some(whole.as_str());
@@ -136,13 +136,13 @@ impl Config {
     }
 }
 
-/// The registry that a key means: docker also wrote URLs, `https://<registry>/v1/`.
+/// The registry of a key: docker also wrote URLs, `https://<registry>/v1/`.
 fn registry(key: &str) -> &str {
     let url = key.strip_prefix("https://").or_else(|| key.strip_prefix("http://"));
     url.map_or(key, |rest| rest.split('/').next().unwrap_or(rest))
 }
 
-/// The same without what docker's old versions padded it with.
+/// The same without the padding of docker's old versions.
 fn basic(auth: &str) -> Option<String> {
     let bytes = BASE64_STANDARD.decode(auth.trim()).ok()?;
     let text = std::str::from_utf8(&bytes).ok()?.trim_end_matches('\0');
@@ -182,7 +182,7 @@ mod tests {
     }
 
     #[test]
-    fn the_longest_name_that_fits_counts() {
+    fn the_longest_matching_name_wins() {
         let host = "registry.example:5000";
         assert_eq!(user(&entries(&[(host, "a:b")])).as_deref(), Some("a:b"));
         assert_eq!(user(&entries(&[(host, "a:b\0\0")])).as_deref(), Some("a:b"));

@@ -1,6 +1,6 @@
 use std::{io, path::PathBuf};
 
-/// Why something is not in a registry.
+/// Why a push failed.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// Text that is no address of a registry.
@@ -8,7 +8,7 @@ pub enum Error {
     Address {
         /// The text.
         found: String,
-        /// What is wrong with it.
+        /// The problem.
         problem: String,
     },
     /// A version that cannot be a tag.
@@ -17,49 +17,49 @@ pub enum Error {
         /// The version.
         found: String,
     },
-    /// A file with credentials that is none.
+    /// A malformed file with credentials.
     #[error("{}: {problem}", path.display())]
     Credentials {
         /// The file.
         path: PathBuf,
-        /// What is wrong with it.
+        /// The problem.
         problem: String,
     },
-    /// A layout that is not what its manifest says.
+    /// A layout that differs from its manifest.
     #[error("{}: {problem}", path.display())]
     Layout {
         /// The file.
         path: PathBuf,
-        /// What is wrong with it.
+        /// The problem.
         problem: String,
     },
     /// A file that cannot be read.
     #[error("cannot {action} {}: {source}", path.display())]
     Io {
-        /// What was to be done.
+        /// The action.
         action: &'static str,
         /// The file.
         path: PathBuf,
-        /// Why it was not.
+        /// The system's error.
         source: io::Error,
     },
-    /// The registry does not want to.
-    #[error("{registry} refuses {request}: HTTP status {status}{}{}", after(": ", said), after("\n  ", hint))]
+    /// The registry refuses a request.
+    #[error("{registry} refuses {request}: HTTP status {status}{}{}", after(": ", text), after("\n  ", hint))]
     Refused {
         /// The address.
         registry: String,
         /// Method and URL.
         request: String,
-        /// Of the answer.
+        /// The status of the answer.
         status: u16,
-        /// The registry's own words.
-        said: String,
+        /// The registry's text.
+        text: String,
         /// What to do.
         hint: String,
     },
     /// No answer.
     #[error(
-        "{registry} does not answer {request}: {said}\n  certificate authorities are this host's, or those in SSL_CERT_FILE; a \
+        "{registry} does not answer {request}: {text}\n  certificate authorities are this host's, or those in SSL_CERT_FILE; a \
          proxy is named in HTTPS_PROXY or HTTP_PROXY; `oci+http://` is for registries without TLS"
     )]
     Unreachable {
@@ -67,20 +67,20 @@ pub enum Error {
         registry: String,
         /// Method and URL.
         request: String,
-        /// How it failed.
-        said: String,
+        /// The failure.
+        text: String,
     },
-    /// An answer that the specification does not know.
+    /// An answer outside of the specification.
     #[error("{registry} answers {request} as no registry does: {problem}")]
     Answer {
         /// The address.
         registry: String,
         /// Method and URL.
         request: String,
-        /// What is wrong with it.
+        /// The problem.
         problem: String,
     },
-    /// The user asked to stop. Blobs that have arrived stay; no tag has moved that was not told.
+    /// The user asked to stop. Blobs that arrived stay; [`crate::Progress`] reported every tag that moved.
     #[error("interrupted")]
     Cancelled,
 }
@@ -89,7 +89,7 @@ fn after(before: &str, text: &str) -> String {
     if text.is_empty() { String::new() } else { format!("{before}{text}") }
 }
 
-/// An address without what stands before an `@`.
+/// An address without the text before an `@`.
 fn without_secrets(address: &str) -> String {
     match (address.split_once("://"), address.rsplit_once('@')) {
         (Some((scheme, _)), Some((_, rest))) => format!("{scheme}://…@{rest}"),

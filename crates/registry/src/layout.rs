@@ -1,4 +1,4 @@
-//! What is to be pushed, from an OCI image layout (OCI image-spec, image-layout.md).
+//! The content to push, from an OCI image layout (OCI image-spec, image-layout.md).
 
 use crate::Error;
 use serde::Deserialize;
@@ -18,12 +18,12 @@ pub(crate) struct Blob {
 pub(crate) struct Manifest {
     pub(crate) media_type: String,
     pub(crate) bytes: Vec<u8>,
-    /// What it names, each once, in its order; its configuration last.
+    /// The blobs that it names, each once, in its order; its configuration last.
     pub(crate) blobs: Vec<Blob>,
 }
 
 impl Manifest {
-    /// Reads a manifest and sees that everything it names is there.
+    /// Reads a manifest and verifies that every blob that it names exists.
     pub(crate) fn read(layout: &Path, digest: &Digest) -> Result<Self, Error> {
         #[derive(Deserialize)]
         #[serde(rename_all = "camelCase")]

@@ -9,12 +9,12 @@
 //!                         └─ Basic ──► user and password ──────────────────────┴─► the same request once more
 //!  5xx, 429, broken connection ─► a pause, each twice as long as the one before; then HEAD again
 //! ```
-//! A tag moves only once everything that it stands for is there, so whoever pulls has the old update or the new one. Whether the
-//! bytes are those of their digest is for the registry to check, as the specification has it.
+//! A tag moves only after everything below it has arrived, so a device pulls the old update or the new one. The
+//! registry verifies the bytes against their digest, as the specification demands.
 //!
-//! Deliberately absent: credential helpers and the identity tokens that some of them keep (programs of others would see, or
-//! change, what a build does: give user and password in the file instead, see [`Credentials`]), uploads in chunks, several at a
-//! time, mounting blobs of other repositories, and pulling, which `pkg/update` does.
+//! Deliberately absent: credential helpers and the identity tokens that some of them keep (programs of others could see
+//! or change a build; write user and password into the file instead, see [`Credentials`]), uploads in chunks, several
+//! at a time, mounting blobs of other repositories, and pulling, which `pkg/update` does.
 
 mod address;
 mod answer;
@@ -32,10 +32,10 @@ pub use error::Error;
 use std::{cell::RefCell, time::Duration};
 use types::{Bytes, Cancel, Digest};
 
-/// Something to tell the user while pushing.
+/// An event during a push.
 #[derive(Debug)]
 pub enum Progress<'a> {
-    /// Before the first request: what the manifest names.
+    /// Before the first request: the content of the manifest.
     Plan {
         /// Number of blobs.
         blobs: usize,
@@ -56,34 +56,34 @@ pub enum Progress<'a> {
         /// Its size.
         size: Bytes,
     },
-    /// Bytes of that blob are on their way. After [`Progress::Trouble`] it begins anew.
+    /// Bytes of that blob were sent. After [`Progress::Trouble`] the count starts again at zero.
     Sent {
         /// Their number.
         bytes: Bytes,
     },
-    /// A request failed; it is tried again after a pause.
+    /// A request failed; a repetition follows after a pause.
     Trouble {
-        /// How.
+        /// The failure.
         error: &'a Error,
-        /// How long the pause is.
+        /// The pause.
         pause: Duration,
     },
-    /// A tag now stands for what was pushed.
+    /// A tag now names the pushed manifest.
     Tagged {
-        /// Which one.
+        /// The tag.
         tag: &'a Tag,
     },
 }
 
-/// Who listens to [`Progress`].
+/// The receiver of [`Progress`].
 pub(crate) type Seen<'a> = &'a mut dyn FnMut(Progress<'_>);
 
-/// What was pushed.
+/// The result of a push.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Pushed {
-    /// Bytes of the blobs that the registry did not have.
+    /// Bytes of the blobs that the registry lacked.
     pub sent: Bytes,
-    /// Bytes of those that it had.
+    /// Bytes of the blobs that the registry had.
     pub present: Bytes,
 }
 
@@ -108,7 +108,7 @@ pub struct Registry {
     credentials: Credentials,
     agent: ureq::Agent,
     options: Options,
-    /// The header `Authorization` that the registry wants: a secret.
+    /// The header `Authorization` that the registry demands: a secret.
     authorization: RefCell<Option<String>>,
 }
 

@@ -12,18 +12,19 @@ use std::{
 use types::Digest;
 use ureq::http::Method;
 
-/// How often something is tried again.
+/// Repetitions of a failed request.
 const RETRIES: u32 = 4;
-/// How often is looked, in a pause, whether the user wants to stop.
+/// The interval of checks for the user's request to stop, during a pause.
 const GLANCE: Duration = Duration::from_millis(100);
 
 impl Registry {
-    /// Pushes the manifest of this digest, which a layout has, and everything that it names, and gives it these tags, one after the other, once all else
-    /// is there. Blobs that the registry has already are not sent.
+    /// Pushes a layout's manifest of this digest and everything that it names. Then sets these tags, one after the
+    /// other. Does not send blobs that the registry has already.
     ///
     /// # Errors
-    /// [`Error::Refused`], [`Error::Unreachable`] and [`Error::Answer`], once trying again is of no use;
-    /// [`Error::Layout`] and [`Error::Io`], where the layout lacks something, before anything is sent; [`Error::Cancelled`].
+    /// [`Error::Refused`], [`Error::Unreachable`] and [`Error::Answer`], when a repetition is of no use;
+    /// [`Error::Layout`] and [`Error::Io`] before anything is sent, if the layout lacks something;
+    /// [`Error::Cancelled`].
     pub fn push(
         &self,
         layout: &Path,
@@ -46,12 +47,12 @@ impl Registry {
         Ok(pushed)
     }
 
-    /// Sees that the registry has a blob; whether it had to be sent.
+    /// Ensures that the registry has a blob. Returns whether it had to be sent.
     fn blob(&self, blob: &Blob, seen: Seen<'_>) -> Result<bool, Error> {
         let Blob { digest, size, .. } = blob;
         let mut sent = false;
         self.retried(seen, |seen| {
-            // An upload that broke off may have arrived all the same, so this too is asked again.
+            // An interrupted upload may have arrived, so this is asked again too.
             if self.has(digest, seen)? {
                 return Ok(());
             }
@@ -79,7 +80,7 @@ impl Registry {
         }
     }
 
-    /// Where a blob may be put.
+    /// The address for an upload.
     fn begin(&self, seen: Seen<'_>) -> Result<String, Failed> {
         let post = Request::new(Method::POST, self.address.url("blobs/uploads/"), Content::Nothing);
         let answer = self.send(&post, seen)?;
@@ -100,7 +101,7 @@ impl Registry {
             if !answer.status().is_success() {
                 return Err(self.refused(&put, answer).into());
             }
-            // a registry that writes documents anew breaks every signature over them
+            // a registry that rewrites documents breaks every signature over them
             match answer::header(&answer, "Docker-Content-Digest").map(str::parse::<Digest>) {
                 Some(Ok(stored)) if stored != *digest => {
                     Err(self.strange(&put, format!("it keeps {stored} instead of {digest}")).into())
@@ -110,7 +111,7 @@ impl Registry {
         })
     }
 
-    /// Tries something again while that may help.
+    /// Repeats a request while that may help.
     fn retried<T>(&self, seen: Seen<'_>, mut attempt: impl FnMut(Seen<'_>) -> Result<T, Failed>) -> Result<T, Error> {
         let (mut left, mut pause) = (RETRIES, self.options.pause);
         loop {

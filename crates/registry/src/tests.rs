@@ -10,7 +10,7 @@ use tempfile::TempDir;
 
 mod server;
 
-/// As large as what is sent only after asking.
+/// The size from which blobs are sent only after the server has agreed.
 const LARGE: usize = 1 << 20;
 
 /// A layout with three blobs, of which one is named twice.
@@ -86,7 +86,7 @@ fn is_blob(ask: &Ask) -> bool {
     ask.method == "PUT" && !ask.target.contains("/manifests/")
 }
 
-/// Everything that was to be pushed is there.
+/// Everything has arrived.
 fn complete(server: &Server, layout: &Layout) {
     let state = server.state.lock().unwrap();
     assert_eq!(state.blobs.len(), layout.blobs.len());
@@ -148,7 +148,7 @@ fn what_is_there_is_not_sent_again() {
     assert!(!log(&server, &layout).iter().any(|line| line.starts_with("PUT") && line.contains("large")));
 }
 
-/// Asks for a token, which it gives to `wanted`.
+/// Demands a token, which it issues to `wanted`.
 fn with_tokens(wanted: &'static str) -> Server {
     serve(move |ask| {
         if let Some(query) = ask.target.strip_prefix("/token?x=1&") {
@@ -190,7 +190,7 @@ fn a_token_that_expires_is_replaced() {
         if ask.target.starts_with("/token") {
             return reply(200, &format!(r#"{{"token": "t{}"}}"#, ask.earlier));
         }
-        // the first is good until something is sent
+        // the first token is accepted until something is sent
         let is_good = match ask.header("authorization") {
             "Bearer t0" => ask.method != "PUT",
             other => other == "Bearer t1",
@@ -251,7 +251,7 @@ fn refusals_are_in_the_registrys_words() {
     }
 }
 
-/// The registry need not be sent a large blob to say that it is too large.
+/// The registry refuses a large blob before it is sent.
 #[test]
 fn a_blob_that_is_not_wanted_is_not_sent() {
     let server =

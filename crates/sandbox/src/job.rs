@@ -114,7 +114,7 @@ impl Desk<'_> {
     }
 }
 
-/// Writes the report; nobody can be told when that fails, but the caller sees an empty one.
+/// Writes the report. If writing fails, the caller reads an empty one.
 pub(crate) fn send(mut file: &fs::File, report: &Report) {
     if let Ok(bytes) = serde_json::to_vec(report) {
         let _ = io::Write::write_all(&mut file, &bytes);

@@ -3,7 +3,8 @@
 use rustix::net::{AddressFamily, SendFlags, SocketFlags, SocketType, netlink, sendto, socket_with};
 use std::io;
 
-/// `nlmsghdr` and `ifinfomsg` (rtnetlink(7)): RTM_NEWLINK for interface 1, which is `lo` in every network namespace, setting IFF_UP.
+/// `nlmsghdr` and `ifinfomsg` (rtnetlink(7)): RTM_NEWLINK for interface 1, which is `lo` in every network namespace,
+/// setting IFF_UP.
 fn message() -> Vec<u8> {
     const RTM_NEWLINK: u16 = 16;
     const NLM_F_REQUEST: u16 = 1;

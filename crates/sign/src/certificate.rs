@@ -52,19 +52,19 @@ impl Certificate {
         der::EncodePem::to_pem(&self.x509, LineEnding::LF).map_err(Error::certificate)
     }
 
-    /// The digest of its DER form: what it is named by.
+    /// The digest of its DER form, which identifies it.
     #[must_use]
     pub fn fingerprint(&self) -> Digest {
         Digest::of(&self.der)
     }
 
-    /// Whose it is, as RFC 4514 writes names.
+    /// Its subject, as RFC 4514 writes names.
     #[must_use]
     pub fn subject(&self) -> String {
         self.x509.tbs_certificate.subject.to_string()
     }
 
-    /// Who vouches for it, as RFC 4514 writes names.
+    /// Its issuer, as RFC 4514 writes names.
     #[must_use]
     pub fn issuer(&self) -> String {
         self.x509.tbs_certificate.issuer.to_string()
@@ -78,7 +78,7 @@ impl Certificate {
         self.x509.tbs_certificate.subject_public_key_info.to_der().map_err(Error::certificate)
     }
 
-    /// The digest of what in it is signed (`TBSCertificate`): what firmware forbids it by.
+    /// The digest of its signed part (`TBSCertificate`), by which `dbx` revokes it.
     pub(crate) fn signed_part(&self) -> Result<Digest, Error> {
         Ok(Digest::of(&self.x509.tbs_certificate.to_der().map_err(Error::certificate)?))
     }

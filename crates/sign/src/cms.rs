@@ -21,17 +21,18 @@ use sha2::{Digest as _, Sha256};
 use types::Digest;
 use x509_cert::{attr::Attribute, spki::AlgorithmIdentifierOwned};
 
-/// Who is to read a message.
+/// The reader of a message.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Reader {
-    /// UEFI firmware, which is given the certificate.
+    /// UEFI firmware, which receives the certificate in the message.
     Firmware,
-    /// The kernel, which has it. Written as OpenSSL does for the kernel's `sign-file`, byte for byte.
+    /// The kernel, which has the certificate. The message equals OpenSSL's for the kernel's `sign-file`, byte for byte.
     Kernel,
 }
 
 impl Reader {
-    /// Firmware gets SHA-256 with an explicit NULL, as signers of EFI programs write it; the kernel without (RFC 5754 §2).
+    /// For firmware, SHA-256 has an explicit NULL, as signers of EFI programs write it; for the kernel it has none (RFC
+    /// 5754 §2).
     fn sha256(self) -> AlgorithmIdentifierOwned {
         let parameters = (self == Self::Firmware).then(Any::null);
         AlgorithmIdentifierOwned { oid: rfc5912::ID_SHA_256, parameters }
@@ -43,7 +44,7 @@ pub(crate) fn sha256() -> AlgorithmIdentifierOwned {
     Reader::Firmware.sha256()
 }
 
-/// The attributes that are signed for content inside the message, in DER (§5.4): its type and the digest of its bytes.
+/// The signed attributes for content inside the message, in DER (§5.4): its type and the digest of its bytes.
 pub(crate) fn attributes(kind: ObjectIdentifier, content: &Any) -> Result<SignedAttributes, Error> {
     let one = |oid, value: Any| -> Result<Attribute, Error> {
         Ok(Attribute { oid, values: SetOfVec::try_from(vec![value]).map_err(Error::encoding)? })
@@ -56,7 +57,7 @@ pub(crate) fn attributes(kind: ObjectIdentifier, content: &Any) -> Result<Signed
     SetOfVec::try_from(all).map_err(Error::encoding)
 }
 
-/// What is signed of them: the digest of their DER form.
+/// The digest to sign: that of the attributes' DER form.
 pub(crate) fn digest(attributes: &SignedAttributes) -> Result<Digest, Error> {
     Ok(Digest::of(&attributes.to_der().map_err(Error::encoding)?))
 }

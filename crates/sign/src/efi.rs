@@ -1,7 +1,8 @@
 //! EFI programs with signatures (Microsoft, *Windows Authenticode Portable Executable Signature Format*; UEFI 2.10 §32.2).
 //!
-//! The signature stands behind the program, and two numbers in its headers say where. Nothing else changes, the field
-//! `CheckSum` included, which no firmware looks at: so a signed program without its signature is the unsigned one again.
+//! The signature follows the program, and two numbers in the program's headers locate it. Nothing else changes, not
+//! even the field `CheckSum`, which no firmware reads. A signed program without its signature is therefore the unsigned
+//! one again.
 
 use crate::{Certificate, Error, cms};
 use ::cms::content_info::ContentInfo;
@@ -22,7 +23,7 @@ const ALIGNMENT: usize = 8;
 /// Length of a signature's own header: length, revision and type.
 const HEADER: usize = 8;
 const SPC_PE_IMAGE_DATA: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.6.1.4.1.311.2.1.15");
-/// `SpcPeImageData`: no flags, and for the file an empty name, as all signers write it.
+/// `SpcPeImageData` without flags and with an empty file name, as all signers write it.
 const NO_IMAGE_DATA: [u8; 11] = [0x30, 9, 3, 1, 0, 0xa0, 4, 0xa2, 2, 0x80, 0];
 
 /// A program before it is signed.
@@ -63,7 +64,7 @@ impl<'a> Pending<'a> {
         Ok(Self { program, content, attributes, digest })
     }
 
-    /// What is to be signed.
+    /// The digest to sign.
     #[must_use]
     pub const fn digest(&self) -> Digest {
         self.digest
@@ -72,7 +73,7 @@ impl<'a> Pending<'a> {
     /// The program with its signature.
     ///
     /// # Errors
-    /// [`Error::BadSignature`], when it is none of this certificate over this program.
+    /// [`Error::BadSignature`], if the signature is not by this certificate's key over this program.
     pub fn attach(self, certificate: &Certificate, signature: &[u8]) -> Result<Vec<u8>, Error> {
         if !certificate.has_signed(&self.digest, signature) {
             return Err(Error::BadSignature { subject: certificate.subject(), digest: self.digest });
@@ -109,10 +110,10 @@ impl<'a> Pending<'a> {
     }
 }
 
-/// The program without its signatures; the same where it has none.
+/// The program without its signatures; the same bytes if it has none.
 ///
 /// # Errors
-/// [`Error::Program`], also when there is something behind the signatures.
+/// [`Error::Program`], also when bytes follow the signatures.
 pub fn strip(program: &[u8]) -> Result<Vec<u8>, Error> {
     let (pe, directory) = parse(program)?;
     let Some(table) = table(&pe)? else { return Ok(program.to_vec()) };
@@ -124,7 +125,8 @@ pub fn strip(program: &[u8]) -> Result<Vec<u8>, Error> {
     Ok(unsigned)
 }
 
-/// The digest that a program's signatures are over, and by which firmware knows it: of everything in it but the signatures.
+/// The digest that a program's signatures cover and by which `db` and `dbx` name it: of everything except the
+/// signatures.
 ///
 /// # Errors
 /// [`Error::Program`].
@@ -132,10 +134,10 @@ pub fn digest(program: &[u8]) -> Result<Digest, Error> {
     hash(&parse(program)?.0)
 }
 
-/// Whether one of a program's signatures is by this certificate over just this program.
+/// Verifies that one of a program's signatures is by this certificate's key over this program.
 ///
 /// # Errors
-/// [`Error::Program`] with the reason why not.
+/// [`Error::Program`] with the reason.
 pub fn verify(program: &[u8], certificate: &Certificate) -> Result<(), Error> {
     let (pe, _) = parse(program)?;
     let digest = hash(&pe)?;
@@ -149,11 +151,11 @@ pub fn verify(program: &[u8], certificate: &Certificate) -> Result<(), Error> {
     Err(Error::program(problem))
 }
 
-/// Who has signed a program, by the certificates that its signatures bring along: that it is what they have signed, not who
-/// they are. The first that fits counts.
+/// The signer of a program, by the first certificate within its signatures whose key signed it. Verifies the signature,
+/// not the identity of the signer.
 ///
 /// # Errors
-/// [`Error::Program`] with the reason why it is nobody.
+/// [`Error::Program`] with the reason why no certificate fits.
 pub fn signer(program: &[u8]) -> Result<Certificate, Error> {
     let (pe, _) = parse(program)?;
     let digest = hash(&pe)?;
@@ -161,7 +163,7 @@ pub fn signer(program: &[u8]) -> Result<Certificate, Error> {
         let signature = signature?;
         for certificate in signature.certificates() {
             let certificate = certificate.to_der().map_err(Error::certificate)?;
-            // what is no certificate of ours, such as one without an RSA key, has signed nothing that we can judge
+            // a certificate that we cannot use, such as one without an RSA key, is skipped
             let Ok(certificate) = Certificate::from_der(&certificate) else { continue };
             if check(&signature, &digest, &certificate).is_ok() {
                 return Ok(certificate);
@@ -196,7 +198,7 @@ fn parse(program: &[u8]) -> Result<(PeFile64<'_>, usize), Error> {
     Ok((pe, security_data_dir))
 }
 
-/// A program's signatures, each read when its turn comes: what is behind one that counts may be of a kind that is not known.
+/// A program's signatures, read one by one: a signature of an unknown kind may follow the accepted one.
 fn signatures<'a>(
     pe: &'a PeFile64<'_>,
 ) -> Result<impl Iterator<Item = Result<AuthenticodeSignature, Error>> + 'a, Error> {

@@ -2,20 +2,20 @@ use crate::{Request, Role};
 use std::{fmt::Display, io, path::PathBuf};
 use types::Digest;
 
-/// Why something cannot be signed, or is not signed as it must be.
+/// Why a signature cannot be made or is refused.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// A file of keys cannot be read or written.
     #[error("cannot {action} {}: {source}", path.display())]
     File {
-        /// What was tried.
+        /// The action that failed.
         action: &'static str,
         /// The file or folder.
         path: PathBuf,
-        /// What the system said.
+        /// The system's error.
         source: io::Error,
     },
-    /// Keys that are there already must not be lost.
+    /// Existing keys must not be overwritten.
     #[error("{} holds something already, and keys that devices may trust are not replaced: choose another folder", path.display())]
     Present {
         /// The folder.
@@ -27,73 +27,73 @@ pub enum Error {
         /// The folder.
         path: PathBuf,
     },
-    /// Keys that were made before there was this one.
+    /// A folder of keys that is older than this key.
     #[error("{} has no {role}.crt: `cargo xtask keys generate` adds the keys that are missing in a folder", path.display())]
     NoKey {
         /// The folder.
         path: PathBuf,
-        /// The key that is not there.
+        /// The missing key.
         role: Role,
     },
     /// Another key `pcr` cannot be made.
     #[error("the key `pcr` cannot be exchanged: {problem}")]
     Rotation {
-        /// Why, and what to do.
+        /// The reason, and what to do.
         problem: &'static str,
     },
-    /// A certificate that is none, or not of an RSA key.
+    /// Bytes that are no certificate of an RSA key.
     #[error("not a certificate of an RSA key: {problem}")]
     Certificate {
-        /// What is wrong with it.
+        /// The problem.
         problem: String,
     },
-    /// A private key that is none, or belongs to no certificate.
+    /// A file that is no private key, or a private key without certificate.
     #[error("{}: {problem}", path.display())]
     PrivateKey {
         /// The file.
         path: PathBuf,
-        /// What is wrong with it.
+        /// The problem.
         problem: String,
     },
-    /// A request, a response or keys.json that is none.
+    /// A malformed request, response or keys.json.
     #[error("not a document of this kind: {problem}")]
     Document {
-        /// What is wrong with it.
+        /// The problem.
         problem: String,
     },
-    /// Signatures that only someone else can make.
-    #[error("{} signatures are wanted whose private keys are not here", .0.wanted.len())]
+    /// Missing signatures whose private keys are elsewhere.
+    #[error("{} missing, and the private keys are not here", types::count(.0.wanted.len(), "signature"))]
     Wanted(Request),
-    /// A request for, or a signature by, a key that is none of these.
+    /// A request for, or a signature by, an unknown key.
     #[error("certificate {certificate} is none of these keys")]
     Foreign {
         /// Its fingerprint.
         certificate: Digest,
     },
-    /// A signature that its certificate does not confirm.
+    /// A signature that does not match its certificate.
     #[error("the signature over {digest} was not made by the key of {subject}")]
     BadSignature {
-        /// Whose it should be.
+        /// The expected signer.
         subject: String,
-        /// What it should sign.
+        /// The signed object.
         digest: Digest,
     },
-    /// A signature by nobody who may sign.
+    /// A signature by no accepted certificate.
     #[error("it is by none of {}", if known.is_empty() { "those in db, which is empty" } else { known })]
     Unknown {
-        /// Who may.
+        /// The accepted certificates.
         known: String,
     },
-    /// A certificate that may no longer be used.
+    /// A certificate that `dbx` revokes.
     #[error("{subject} is forbidden by dbx")]
     Forbidden {
-        /// Whose it is.
+        /// Its subject.
         subject: String,
     },
     /// An EFI program that cannot be signed, or whose signature cannot be read.
     #[error("the EFI program {problem}")]
     Program {
-        /// What is wrong with it.
+        /// The problem.
         problem: String,
     },
     /// A token of private keys that cannot be used.
@@ -103,10 +103,10 @@ pub enum Error {
         token: String,
         /// The library.
         module: PathBuf,
-        /// What the library said.
+        /// The library's error.
         problem: String,
     },
-    /// Something that cannot be written as DER.
+    /// A value that cannot be encoded as DER.
     #[error("cannot encode a signature: {0}")]
     Encoding(String),
 }

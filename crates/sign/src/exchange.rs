@@ -1,4 +1,5 @@
-//! The one way to a private key: a list of digests there, a list of signatures back, both as JSON.
+//! The exchange with private keys: a request with a list of digests, a response with a list of signatures, both as
+//! JSON.
 
 use crate::{Certificate, Error, Role};
 use base64::{Engine as _, prelude::BASE64_STANDARD};
@@ -9,7 +10,7 @@ use types::Digest;
 /// Version of the documents' form.
 const FORMAT: u32 = 1;
 
-/// How a digest is signed.
+/// The algorithm of a signature.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Algorithm {
     /// RSASSA-PKCS1-v1_5 with SHA-256 (RFC 8017 §8.2).
@@ -17,17 +18,17 @@ pub enum Algorithm {
     RsaPkcs1Sha256,
 }
 
-/// A signature that is wanted.
+/// A requested signature.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Wanted {
-    /// What is signed, for people.
+    /// The signed object, for people.
     pub what: String,
-    /// What the key is for.
+    /// The key's role.
     pub role: Role,
     /// The fingerprint of the key's certificate.
     pub certificate: Digest,
-    /// How.
+    /// The algorithm.
     pub algorithm: Algorithm,
     /// The digest to sign.
     pub digest: Digest,
@@ -42,7 +43,7 @@ impl Wanted {
     }
 }
 
-/// Signatures that are wanted: what goes to where the private keys are.
+/// A request: signatures to make where the private keys are.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Request {
@@ -58,9 +59,9 @@ pub struct Request {
 pub struct Signature {
     /// The fingerprint of the key's certificate.
     pub certificate: Digest,
-    /// How it was made.
+    /// The algorithm.
     pub algorithm: Algorithm,
-    /// The digest that is signed.
+    /// The signed digest.
     pub digest: Digest,
     /// The signature's bytes, base64 (RFC 4648 §4).
     pub signature: String,
@@ -86,7 +87,7 @@ impl Signature {
     }
 }
 
-/// Signatures: what comes back. The form in which signatures are kept, too.
+/// A response with signatures. A folder of keys stores signatures in the same form.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Response {
@@ -97,7 +98,7 @@ pub struct Response {
 }
 
 impl Request {
-    /// Asks for these.
+    /// Requests these signatures.
     #[must_use]
     pub const fn new(wanted: Vec<Wanted>) -> Self {
         Self { format: FORMAT, wanted }
@@ -121,7 +122,7 @@ impl Request {
 }
 
 impl Response {
-    /// With these.
+    /// A response with these signatures.
     #[must_use]
     pub const fn new(signatures: Vec<Signature>) -> Self {
         Self { format: FORMAT, signatures }
@@ -143,10 +144,10 @@ impl Response {
         json(self)
     }
 
-    /// Adds signatures that it has not yet, after a check of each against its certificate; says how many were new.
+    /// Verifies signatures against their certificates and adds the new ones. Returns the number of new ones.
     ///
     /// # Errors
-    /// [`Error::Foreign`] for a certificate that is none of these, [`Error::BadSignature`]; nothing is added then.
+    /// [`Error::Foreign`] for an unknown certificate, [`Error::BadSignature`]. Nothing is added then.
     pub fn add(&mut self, other: Self, certificates: &BTreeMap<Role, Certificate>) -> Result<usize, Error> {
         for signature in &other.signatures {
             let foreign = || Error::Foreign { certificate: signature.certificate };
@@ -170,5 +171,5 @@ pub(crate) fn known(format: u32) -> Result<(), Error> {
     if format == FORMAT {
         return Ok(());
     }
-    Err(Error::Document { problem: format!("it has format {format}, this program knows {FORMAT}") })
+    Err(Error::Document { problem: format!("it has format {format}, this program supports {FORMAT}") })
 }

@@ -1,4 +1,4 @@
-//! New key pairs, each with a certificate that it signs itself.
+//! New key pairs, each with a self-signed certificate.
 
 use crate::{Certificate, Error, Role};
 use der::{
@@ -26,7 +26,7 @@ use x509_cert::{
     time::{Time, Validity},
 };
 
-/// RFC 5280 §4.1.2.5: the time of a certificate that has no good end. Firmware looks at no clock that it could trust.
+/// RFC 5280 §4.1.2.5: the end of a certificate without a well-defined end. Firmware has no clock that it could trust.
 const NO_END: (u16, u8, u8) = (9999, 12, 31);
 
 /// Makes a key pair whose certificate names `owner`.
@@ -55,7 +55,7 @@ pub(crate) fn generate(role: Role, owner: &str, now: SystemTime) -> Result<(RsaP
     Ok((key, Certificate::from_der(&der)?))
 }
 
-/// From a whole second on, without an end.
+/// Valid from a whole second on, without an end.
 fn validity(now: SystemTime) -> Result<Validity, Error> {
     let since = now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     let start = DateTime::from_unix_duration(Duration::from_secs(since.as_secs())).map_err(Error::encoding)?;
@@ -64,8 +64,8 @@ fn validity(now: SystemTime) -> Result<Validity, Error> {
     Ok(Validity { not_before: time(start)?, not_after: time(end)? })
 }
 
-/// As certificates must have it: years up to 2049 in two digits (RFC 5280 §4.1.2.5), or the kernel does not read them
-/// (`x509_decode_time`).
+/// A time in the form of certificates: years up to 2049 have two digits (RFC 5280 §4.1.2.5); the kernel reads no other
+/// form (`x509_decode_time`).
 fn time(date: DateTime) -> Result<Time, Error> {
     if date.year() <= UtcTime::MAX_YEAR {
         return Ok(Time::UtcTime(UtcTime::from_date_time(date).map_err(Error::encoding)?));

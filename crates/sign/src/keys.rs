@@ -1,4 +1,4 @@
-//! A folder of keys: certificates always, private keys where they may be, else signatures that came from elsewhere.
+//! A folder of keys: always the certificates, and either private keys or signatures that were made elsewhere.
 
 use crate::{Certificate, Error, Request, Response, Role, Signature, TokenAt, Wanted, generate::generate};
 use rsa::{
@@ -21,13 +21,13 @@ use types::Digest;
 const ABOUT: &str = "keys.json";
 const SIGNATURES: &str = "signatures.json";
 
-/// How far keys are to be trusted.
+/// The purpose of keys.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Purpose {
-    /// Made without a thought for whoever wants to try the system. What they sign says so.
+    /// For trying the system. Images with signatures by these keys are marked.
     Development,
-    /// Made to be kept.
+    /// For devices in use.
     Production,
 }
 
@@ -37,9 +37,9 @@ pub enum Purpose {
 pub struct About {
     /// Version of this document's form.
     format: u32,
-    /// How far the keys are to be trusted.
+    /// The purpose of the keys.
     pub purpose: Purpose,
-    /// The token that has the private keys, where they are in one.
+    /// The token with the private keys, if there is one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pkcs11: Option<TokenAt>,
 }
@@ -54,11 +54,12 @@ pub struct Keys {
 }
 
 impl Keys {
-    /// Makes the key pairs that a folder of keys lacks, which is all of them where there is none. Only the user may read them. A
-    /// new folder appears with all of them or not at all, whoever else makes keys at the same time.
+    /// Makes the key pairs that a folder lacks, or all of them in a new folder. Only the user may read them. A new
+    /// folder appears with all keys or not at all, even if other processes make keys at the same time. Files of roles
+    /// that no longer exist are ignored.
     ///
     /// # Errors
-    /// [`Error::Present`] when nothing is missing, or the folder has something else in it; or when files cannot be written.
+    /// [`Error::Present`] when nothing is missing, or the folder has other content; or when files cannot be written.
     pub fn generate(folder: &Path, purpose: Purpose, owner: &str) -> Result<Self, Error> {
         let parent = folder.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
         fs::DirBuilder::new().recursive(true).mode(0o700).create(parent).map_err(Error::file("make", parent))?;
@@ -76,7 +77,7 @@ impl Keys {
     /// Reads a folder's certificates.
     ///
     /// # Errors
-    /// [`Error::NoKeys`], or for a file that is missing or is not what its name says.
+    /// [`Error::NoKeys`], or for a missing or malformed file.
     pub fn open(folder: &Path) -> Result<Self, Error> {
         let about = match fs::read(folder.join(ABOUT)) {
             Err(e) if e.kind() == io::ErrorKind::NotFound => {
@@ -101,13 +102,14 @@ impl Keys {
         Ok(Self { folder: folder.to_owned(), about, pin: None, certificates })
     }
 
-    /// Makes another key `pcr`, and keeps the one that there is as `pcr-before`. The power may go in between: [`generate`] makes
-    /// what is missing then.
+    /// Makes another key `pcr`, and keeps the present one as `pcr-before`. After a power cut in between, [`generate`]
+    /// makes the missing files.
     ///
     /// [`generate`]: Self::generate
     ///
     /// # Errors
-    /// [`Error::Rotation`] when there is one from before already, or the keys are in a token; or when files cannot be written.
+    /// [`Error::Rotation`] when `pcr-before` exists already, or the keys are in a token; or when files cannot be
+    /// written.
     pub fn rotate(folder: &Path, owner: &str) -> Result<Self, Error> {
         let keys = Self::open(folder)?;
         let before = public(folder, Role::PcrBefore);
@@ -125,7 +127,7 @@ impl Keys {
         }
         let (key, kept) = (private(folder, Role::Pcr), private(folder, Role::PcrBefore));
         match fs::rename(&key, &kept) {
-            // it is elsewhere
+            // the private key is elsewhere
             Err(e) if e.kind() == io::ErrorKind::NotFound => {}
             renamed => renamed.map_err(Error::file("rename into", &kept))?,
         }
@@ -134,19 +136,19 @@ impl Keys {
         Self::open(folder)
     }
 
-    /// With what opens their token.
+    /// With the PIN of their token.
     #[must_use]
     pub fn with_pin(self, pin: Option<String>) -> Self {
         Self { pin, ..self }
     }
 
-    /// Where they are.
+    /// Their folder.
     #[must_use]
     pub fn folder(&self) -> &Path {
         &self.folder
     }
 
-    /// How far they are to be trusted.
+    /// Their purpose.
     #[must_use]
     pub const fn purpose(&self) -> Purpose {
         self.about.purpose
@@ -167,7 +169,7 @@ impl Keys {
         &self.certificates
     }
 
-    /// Who owns what these keys are put into, as firmware names owners: a GUID, from the platform key.
+    /// The owner, as firmware names the owner of a key: a GUID, derived from the platform key.
     #[must_use]
     pub fn owner(&self) -> [u8; 16] {
         let mut owner = [0; 16];
@@ -175,11 +177,11 @@ impl Keys {
         owner
     }
 
-    /// The signatures that are wanted, in their order: those that were imported, else by private keys in the folder, else by
-    /// those in the token.
+    /// The requested signatures, in their order: imported ones, else by private keys in the folder, else by private
+    /// keys in the token.
     ///
     /// # Errors
-    /// [`Error::Wanted`] with all that are to be made elsewhere.
+    /// [`Error::Wanted`] with all signatures to make elsewhere.
     pub fn sign(&self, wanted: &[Wanted]) -> Result<Vec<Vec<u8>>, Error> {
         let known = self.imported()?;
         let mut keys = BTreeMap::new();
@@ -228,7 +230,7 @@ impl Keys {
         Ok(Response::new(request.wanted.iter().zip(&signatures).map(|(w, s)| Signature::new(w, s)).collect()))
     }
 
-    /// The token that has private keys, where there is one.
+    /// The token with the private keys, if there is one.
     #[must_use]
     pub const fn token(&self) -> Option<&TokenAt> {
         self.about.pkcs11.as_ref()
@@ -240,7 +242,7 @@ impl Keys {
         private(&self.folder, role).exists()
     }
 
-    /// Keeps signatures that were made elsewhere; says how many were new.
+    /// Stores signatures that were made elsewhere. Returns the number of new ones.
     ///
     /// # Errors
     /// As of [`Response::add`]; the folder is unchanged then.
@@ -264,7 +266,7 @@ impl Keys {
         found.map(|(role, _)| *role).ok_or(Error::Foreign { certificate: *certificate })
     }
 
-    /// The private key of a role, where it is in the folder.
+    /// The private key of a role, if it is in the folder.
     fn private(&self, role: Role) -> Result<Option<RsaPrivateKey>, Error> {
         let path = private(&self.folder, role);
         let bad = |problem: String| Error::PrivateKey { path: path.clone(), problem };
@@ -288,8 +290,8 @@ fn make(folder: &Path, role: Role, owner: &str) -> Result<(), Error> {
     write(&public(folder, role), certificate.pem()?.as_bytes(), 0o644)
 }
 
-/// Adds the key pairs that a folder of keys lacks; says whether there were any. The certificate comes last, and makes a pair
-/// complete.
+/// Adds the key pairs that a folder of keys lacks. Returns whether one was missing. The certificate comes last and
+/// completes a pair.
 fn add(folder: &Path, owner: &str) -> Result<bool, Error> {
     let about = match File::open(folder.join(ABOUT)) {
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(false),
@@ -314,7 +316,7 @@ fn fill(folder: &Path, purpose: Purpose, owner: &str) -> Result<(), Error> {
     write(&folder.join(ABOUT), about.as_bytes(), 0o644)
 }
 
-/// The signature of a digest. Blinded by random numbers, of which none is left in it.
+/// The signature of a digest. Random numbers blind the computation and do not change the signature.
 fn raw(key: &RsaPrivateKey, digest: &Digest) -> Result<Vec<u8>, Error> {
     key.sign_with_rng(&mut OsRng, Pkcs1v15Sign::new::<Sha256>(), digest.as_bytes()).map_err(Error::encoding)
 }
@@ -327,7 +329,7 @@ fn public(folder: &Path, role: Role) -> PathBuf {
     folder.join(format!("{role}.crt"))
 }
 
-/// Writes a file under another name, and renames it once it is on the disk.
+/// Writes a file under another name, syncs it, and renames it.
 fn write(path: &Path, bytes: &[u8], mode: u32) -> Result<(), Error> {
     let tmp = path.with_extension("tmp");
     let _ = fs::remove_file(&tmp);

@@ -1,4 +1,4 @@
-//! Keys, certificates and signatures: who may say what a device starts.
+//! Keys, certificates and signatures: which programs a device starts.
 //!
 //! ```text
 //! keys/  keys.json  PK.crt KEK.crt db.crt …      ┌─► Signer: PK.key …  (files)      ─┐
@@ -10,11 +10,11 @@
 //!  PCR value   ─► policy::Policy     ─┤                                                     `.pcrsig` of an EFI program
 //!  module      ─► module::digest     ─┘                                                     kernel module with signature
 //! ```
-//! Everything that is signed goes through one exchange ([`Wanted`] there, [`Signature`] back), so that a private key need not
-//! be where images are built. Signatures are RSASSA-PKCS1-v1_5 with SHA-256 (RFC 8017 §8.2), which has no random part:
-//! the same bytes signed by the same key are the same bytes again. Each is checked against its certificate before it is used.
+//! Every signature goes through one exchange ([`Wanted`] to the private key, [`Signature`] back), so that the private
+//! key may be elsewhere. Signatures are RSASSA-PKCS1-v1_5 with SHA-256 (RFC 8017 §8.2), which has no random part: the
+//! same bytes and the same key give the same signature. Each signature is verified against its certificate before use.
 //!
-//! Deliberately absent: what is to be signed in an image, and in which order.
+//! Deliberately absent: which parts of an image are signed, and in which order.
 
 mod certificate;
 mod cms;

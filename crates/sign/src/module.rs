@@ -4,8 +4,8 @@
 //! module │ PKCS #7: one signer by issuer and serial number, no content, │ struct module_signature │ magic
 //!        │          no attributes, no certificate                       │ (12 bytes)              │
 //! ```
-//! The kernel takes no signed attributes for modules (`pkcs7_verify`), so that the digest of the module itself is signed, and
-//! finds the certificate among its own.
+//! The kernel refuses signed attributes for modules (`pkcs7_verify`), so the signature covers the digest of the module
+//! itself. The kernel looks for the certificate among its own.
 
 use crate::{
     Certificate, Error,
@@ -21,7 +21,7 @@ const MAGIC: &[u8] = b"~Module signature appended~\n";
 /// `PKEY_ID_PKCS7`.
 const PKCS7: u8 = 2;
 
-/// What is to be signed of a module.
+/// The digest of a module to sign.
 #[must_use]
 pub fn digest(module: &[u8]) -> Digest {
     Digest::of(module)
@@ -30,7 +30,7 @@ pub fn digest(module: &[u8]) -> Digest {
 /// Appends a signature to a module.
 ///
 /// # Errors
-/// [`Error::BadSignature`], when it is none of this certificate over this module.
+/// [`Error::BadSignature`], if the signature is not by this certificate's key over this module.
 pub fn attach(mut module: Vec<u8>, certificate: &Certificate, signature: &[u8]) -> Result<Vec<u8>, Error> {
     let digest = digest(&module);
     if !certificate.has_signed(&digest, signature) {
@@ -66,7 +66,7 @@ mod tests {
         ours().sign(&[wanted]).unwrap().remove(0)
     }
 
-    /// The message of a signed module, found as the kernel finds it: from the end.
+    /// The message of a signed module, found from the end, as the kernel does.
     fn message(signed: &[u8]) -> &[u8] {
         let rest = signed.strip_suffix(MAGIC).unwrap();
         let (rest, header) = rest.split_at(rest.len() - 12);
@@ -84,9 +84,9 @@ mod tests {
         assert_eq!(signed[..signed.len() - message.len() - 12 - MAGIC.len()], *MODULE);
     }
 
-    /// RFC 5652 §5, around what differs from key to key: issuer, serial number, signature. It is what comes of
-    /// `openssl cms -sign -binary -noattr -nocerts -outform DER -md sha256 -signer modules.crt -inkey modules.key -in <module>`,
-    /// byte for byte.
+    /// RFC 5652 §5, around the parts that differ from key to key: issuer, serial number, signature. It equals the
+    /// output of `openssl cms -sign -binary -noattr -nocerts -outform DER -md sha256 -signer modules.crt -inkey
+    /// modules.key -in <module>`, byte for byte.
     #[test]
     fn the_message_is_that_of_sign_file() {
         let certificate = ours().certificate(Role::Modules);
@@ -127,7 +127,7 @@ mod tests {
         }
     }
 
-    /// `x509_decode_time` (kernel, `crypto/asymmetric_keys/x509_cert_parser.c`) takes no other.
+    /// `x509_decode_time` (kernel, `crypto/asymmetric_keys/x509_cert_parser.c`) accepts no other.
     #[test]
     fn the_kernel_can_read_the_times_of_a_certificate() {
         let validity = &ours().certificate(Role::Modules).x509().tbs_certificate.validity;

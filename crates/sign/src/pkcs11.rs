@@ -1,4 +1,4 @@
-//! Private keys in tokens that do not give them away (OASIS, *PKCS #11 Specification* 3.1).
+//! Private keys that never leave their token (OASIS, *PKCS #11 Specification* 3.1).
 
 use crate::{Certificate, Error};
 use cryptoki::{
@@ -17,7 +17,7 @@ use types::Digest;
 const DIGEST_INFO: [u8; 19] =
     [0x30, 0x31, 0x30, 0x0d, 0x06, 0x09, 0x60, 0x86, 0x48, 0x01, 0x65, 0x03, 0x04, 0x02, 0x01, 0x05, 0x00, 0x04, 0x20];
 
-/// Where the private keys are, when they are in a token.
+/// The place of private keys in a token.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TokenAt {
@@ -27,16 +27,16 @@ pub struct TokenAt {
     pub token: String,
 }
 
-/// A token that is open.
+/// An open token.
 pub(crate) struct Token {
     at: TokenAt,
     session: Session,
-    // ends the library when it goes, which must be after the session
+    // its drop ends the library, which must come after the session
     _library: Pkcs11,
 }
 
 impl TokenAt {
-    /// Opens it.
+    /// Opens the token.
     pub(crate) fn open(&self, pin: Option<&str>) -> Result<Token, Error> {
         let failed = |e: cryptoki::error::Error| self.bad(&e);
         let library = Pkcs11::new(&self.module).map_err(failed)?;
@@ -57,7 +57,7 @@ impl TokenAt {
 }
 
 impl Token {
-    /// The signature of a digest by the key of a certificate; none when the token does not have it.
+    /// The signature of a digest by the key of a certificate; `None` if the token lacks the key.
     pub(crate) fn sign(&self, certificate: &Certificate, digest: &Digest) -> Result<Option<Vec<u8>>, Error> {
         let modulus = certificate.key().n().to_bytes_be();
         let wanted = [Attribute::Class(ObjectClass::PRIVATE_KEY), Attribute::Modulus(modulus)];

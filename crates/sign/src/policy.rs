@@ -1,5 +1,5 @@
-//! Signed policies: for which value of a register a TPM gives a key away (TCG, *TPM 2.0 Library* part 3, `TPM2_PolicyPCR` and
-//! `TPM2_PolicyAuthorize`), in the form in which kernel images carry them (systemd-measure(1), *systemd-stub(7)* `.pcrsig`).
+//! Signed policies: for which value of a register a TPM releases a key (TCG, *TPM 2.0 Library* part 3, `TPM2_PolicyPCR`
+//! and `TPM2_PolicyAuthorize`), in the form of kernel images (systemd-measure(1), *systemd-stub(7)* `.pcrsig`).
 
 use crate::{Certificate, Error};
 use base64::{Engine as _, prelude::BASE64_STANDARD};
@@ -18,7 +18,7 @@ const SHA256: u16 = 0x000b;
 /// Bytes of a selection of registers on PCs, a bit a register.
 const SELECTION: u8 = 3;
 
-/// That a register of the SHA-256 bank has a value.
+/// The policy that a register of the SHA-256 bank has a value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Policy {
     register: u32,
@@ -46,7 +46,7 @@ struct Signed {
 }
 
 impl Policy {
-    /// That `register` (below 24) has this value.
+    /// The policy that `register` (below 24) has this value.
     #[must_use]
     pub fn new(register: u32, value: Digest) -> Self {
         let mut selected = [0; SELECTION as usize];
@@ -62,16 +62,17 @@ impl Policy {
         Self { register, digest: hash.finish() }
     }
 
-    /// What is to be signed.
+    /// The digest to sign.
     #[must_use]
     pub fn digest(&self) -> Digest {
         Digest::of(self.digest.as_bytes())
     }
 
-    /// The section `.pcrsig` with signatures by the keys of these certificates. A TPM gives away what is bound to any of them.
+    /// The section `.pcrsig` with signatures by the keys of these certificates. A TPM releases a key that is bound to
+    /// any of them.
     ///
     /// # Errors
-    /// [`Error::BadSignature`], when one is none over this policy.
+    /// [`Error::BadSignature`], if a signature does not cover this policy.
     pub fn section<'a>(&self, signed: impl IntoIterator<Item = (&'a Certificate, &'a [u8])>) -> Result<String, Error> {
         let entry = |(certificate, signature): (&Certificate, &[u8])| {
             if !certificate.has_signed(&self.digest(), signature) {
@@ -88,10 +89,10 @@ impl Policy {
         serde_json::to_string(&Signatures { sha256 }).map_err(Error::document)
     }
 
-    /// Whether a section `.pcrsig` has a signature over this policy by the key of a section `.pcrpkey`.
+    /// Verifies that a section `.pcrsig` has a signature over this policy by the key of a section `.pcrpkey`.
     ///
     /// # Errors
-    /// A text that says what it has.
+    /// A text with the keys of the signatures that it has.
     pub fn check(&self, public_key: &[u8], section: &[u8]) -> Result<(), String> {
         let text = |e: &dyn std::fmt::Display| e.to_string();
         let pem = std::str::from_utf8(public_key).map_err(|e| text(&e))?;
@@ -112,7 +113,7 @@ impl Policy {
     }
 }
 
-/// What a section `.pcrsig` names a key by.
+/// The digest by which a section `.pcrsig` names a key.
 fn fingerprint(key: &RsaPublicKey) -> Result<String, String> {
     let der = key.to_pkcs1_der().map_err(|e| e.to_string())?;
     Ok(Digest::of(der.as_bytes()).hex())

@@ -1,42 +1,39 @@
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
-/// What a key is for.
+/// The purpose of a key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Role {
-    /// The platform key: who owns the firmware's other keys (UEFI 2.10 §32.3.4).
+    /// The platform key, which owns the firmware's other keys (UEFI 2.10 §32.3.4).
     #[serde(rename = "PK")]
     Pk,
-    /// The key exchange key: who may change `db` (UEFI 2.10 §32.3.5).
+    /// The key exchange key, which signs changes of `db` (UEFI 2.10 §32.3.5).
     #[serde(rename = "KEK")]
     Kek,
-    /// Who signs programs that the firmware starts (UEFI 2.10 §32.5.3).
+    /// Signs programs that the firmware starts (UEFI 2.10 §32.5.3).
     #[serde(rename = "db")]
     Db,
-    /// Who signs what a slot holds.
-    #[serde(rename = "verity")]
-    Verity,
-    /// Who signs updates.
+    /// Signs updates.
     #[serde(rename = "update")]
     Update,
-    /// Who says which images a device's TPM gives the key of its state to.
+    /// Signs policies: to which images a device's TPM releases the key of P3.
     #[serde(rename = "pcr")]
     Pcr,
-    /// Who said so before, while devices change over: a folder need not have it.
+    /// The predecessor of `pcr` during an exchange. A folder need not have it.
     #[serde(rename = "pcr-before")]
     PcrBefore,
-    /// Who may give a device's kernel further arguments. No firmware is told of it until its owner does so.
+    /// Signs addons: further arguments for a device's kernel. No firmware trusts it until the owner adds its
+    /// certificate.
     #[serde(rename = "debug")]
     Debug,
-    /// Who signs the modules of a kernel that is built from source. The kernel has its certificate built in.
+    /// Signs the modules of a kernel that is built from source. The kernel has the certificate built in.
     #[serde(rename = "modules")]
     Modules,
 }
 
 impl Role {
     /// Every role that a folder of keys must have.
-    pub const ALL: [Self; 8] =
-        [Self::Pk, Self::Kek, Self::Db, Self::Verity, Self::Update, Self::Pcr, Self::Debug, Self::Modules];
+    pub const ALL: [Self; 7] = [Self::Pk, Self::Kek, Self::Db, Self::Update, Self::Pcr, Self::Debug, Self::Modules];
 
     /// Its name, also that of its files without their ending.
     #[must_use]
@@ -45,7 +42,6 @@ impl Role {
             Self::Pk => "PK",
             Self::Kek => "KEK",
             Self::Db => "db",
-            Self::Verity => "verity",
             Self::Update => "update",
             Self::Pcr => "pcr",
             Self::PcrBefore => "pcr-before",
@@ -54,14 +50,13 @@ impl Role {
         }
     }
 
-    /// What its certificate calls it.
+    /// Its name in its certificate.
     #[cfg(feature = "keys")]
     pub(crate) const fn title(self) -> &'static str {
         match self {
             Self::Pk => "platform key",
             Self::Kek => "key exchange key",
             Self::Db => "signature database key",
-            Self::Verity => "verity key",
             Self::Update => "update key",
             Self::Pcr | Self::PcrBefore => "PCR policy key",
             Self::Debug => "debug key",
@@ -69,13 +64,13 @@ impl Role {
         }
     }
 
-    /// Length of its RSA key in bits. Firmware is sure to take 2048 only (UEFI 2.10 §32.5.1), and
-    /// so are TPMs (TCG, *PC Client Platform TPM Profile*, "Asymmetric Algorithms").
+    /// Length of its RSA key in bits. All firmware accepts 2048 bits (UEFI 2.10 §32.5.1), and so do TPMs (TCG, *PC
+    /// Client Platform TPM Profile*, "Asymmetric Algorithms"); longer keys are optional.
     #[cfg(feature = "keys")]
     pub(crate) const fn bits(self) -> usize {
         match self {
             Self::Pk | Self::Kek | Self::Db | Self::Pcr | Self::PcrBefore | Self::Debug | Self::Modules => 2048,
-            Self::Verity | Self::Update => 3072,
+            Self::Update => 3072,
         }
     }
 }

@@ -81,7 +81,7 @@ fn keys_are_the_users_own_and_never_replaced() {
     assert!(matches!(Keys::generate(&folder, Purpose::Development, "x"), Err(Error::Present { .. })));
     let again = Keys::open(&folder).unwrap();
     assert_eq!(again.certificates(), made.certificates());
-    // keys that are older than a role
+    // a folder that is older than a role
     let older = dir.path().join("older");
     let older = Keys::generate(&older, Purpose::Development, "x").unwrap();
     for name in ["pcr.crt", "pcr.key", "debug.crt", "debug.key"] {
@@ -97,6 +97,20 @@ fn keys_are_the_users_own_and_never_replaced() {
     assert!(matches!(Keys::open(dir.path()), Err(Error::NoKeys { .. })));
     fs::write(dir.path().join("keys.json"), r#"{"format": 2, "purpose": "production"}"#).unwrap();
     assert!(Keys::open(dir.path()).unwrap_err().to_string().contains("format 2"));
+}
+
+#[test]
+fn a_folder_that_has_a_key_of_a_former_role_works_as_before() {
+    let dir = tempfile::tempdir().unwrap();
+    let keys = public_part(ours(), dir.path());
+    for name in ["verity.crt", "verity.key"] {
+        fs::write(dir.path().join(name), "of a role that is no more").unwrap();
+    }
+    let again = Keys::open(dir.path()).unwrap();
+    assert_eq!(again.certificates(), keys.certificates());
+    assert!(!again.certificates().keys().any(|role| role.name() == "verity"));
+    assert!(matches!(Keys::generate(dir.path(), Purpose::Production, "x"), Err(Error::Present { .. })));
+    assert!(dir.path().join("verity.key").exists());
 }
 
 #[test]
@@ -203,7 +217,7 @@ fn a_certificate_is_added_to_a_variable_by_a_write_that_says_so() {
     assert_eq!(variable::Pending::prohibition(debug, keys.owner()).digest(), signed("dbx"));
     assert_ne!(pending.digest(), variable::Pending::new(Role::Db, debug, keys.owner()).unwrap().digest());
     assert!(variable::Pending::addition(Role::Debug, debug, keys.owner()).is_none());
-    // what firmware then has, beside something of its maker's that cannot be read
+    // the value that firmware then has, beside an unreadable certificate of its maker
     let numbers = [28_u32 + 19, 0, 19].into_iter().flat_map(u32::to_le_bytes);
     let odd = variable::X509.into_iter().chain(numbers).chain([1; 16]).chain(*b"odd").collect();
     let value = [variable::list(keys.certificate(Role::Db), keys.owner()), odd, variable::list(debug, keys.owner())];

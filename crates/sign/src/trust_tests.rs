@@ -41,7 +41,7 @@ fn what_dbx_forbids_is_refused_whoever_has_signed_it() {
         trust.signer(&signed).map(Certificate::subject).map_err(|e| e.to_string())
     };
     let mut hashed = debug.signed_part().unwrap().as_bytes().to_vec();
-    hashed.extend([0; 16]); // since ever
+    hashed.extend([0; 16]); // from the beginning
     for dbx in [list(X509, debug.der()), list(HASHED, &hashed)] {
         assert!(judged(&dbx).unwrap_err().contains("debug key, whom dbx forbids"));
     }

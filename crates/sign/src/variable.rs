@@ -1,4 +1,4 @@
-//! Authenticated variables: how firmware is told whose programs it may start (UEFI 2.10 §8.2.2, §32.4).
+//! Authenticated variables: writes of the firmware's keys (UEFI 2.10 §8.2.2, §32.4).
 //!
 //! ```text
 //! <name>.auth   EFI_TIME │ WIN_CERTIFICATE_UEFI_GUID with SignedData │ EFI_SIGNATURE_LIST with the certificate
@@ -24,19 +24,19 @@ pub(crate) const X509: Guid =
 const PKCS7: Guid = [0x9d, 0xd2, 0xaf, 0x4a, 0xdf, 0x68, 0xee, 0x49, 0x8a, 0xa9, 0x34, 0x7d, 0x37, 0x56, 0x65, 0xa7];
 /// Non-volatile, readable at boot and at run time, changed by signed writes only.
 const ATTRIBUTES: u32 = 0x27;
-/// `EFI_VARIABLE_APPEND_WRITE`: what is written is added to what is there.
+/// `EFI_VARIABLE_APPEND_WRITE`: the write adds to the value.
 const APPEND: u32 = 0x40;
 const REVISION: u16 = 0x0200;
 /// `WIN_CERT_TYPE_EFI_GUID`.
 const TYPE_GUID: u16 = 0x0ef1;
 
-/// The variable that holds the certificates of a role; none for roles that firmware knows nothing of.
+/// The variable that holds the certificates of a role; `None` for roles outside of the firmware.
 #[must_use]
 pub const fn vendor(role: Role) -> Option<[u8; 16]> {
     match role {
         Role::Pk | Role::Kek => Some(GLOBAL),
         Role::Db => Some(DATABASE),
-        Role::Verity | Role::Update | Role::Pcr | Role::PcrBefore | Role::Debug | Role::Modules => None,
+        Role::Update | Role::Pcr | Role::PcrBefore | Role::Debug | Role::Modules => None,
     }
 }
 
@@ -62,12 +62,12 @@ pub fn list(certificate: &Certificate, owner: Guid) -> Vec<u8> {
     list
 }
 
-/// The X.509 certificates in the value of a variable such as `db`: lists of signatures one behind the other (UEFI 2.10 §32.4.1).
-/// What else may be in them, such as digests of single programs, is left out, and so are certificates that cannot be read or have
-/// no RSA key: makers of machines put some there, and they vouch for nothing of ours.
+/// The X.509 certificates in the value of a variable such as `db`: consecutive lists of signatures (UEFI 2.10 §32.4.1).
+/// Skips other entries, such as digests of single programs, and certificates that are unreadable or have no RSA key:
+/// makers of machines enroll such certificates, and they sign nothing of ours.
 ///
 /// # Errors
-/// [`Error::Certificate`], when a list is longer than what is there.
+/// [`Error::Certificate`], when a list is longer than the value.
 pub fn certificates(value: &[u8]) -> Result<Vec<Certificate>, Error> {
     let all = signatures(value)?;
     Ok(all
@@ -77,7 +77,7 @@ pub fn certificates(value: &[u8]) -> Result<Vec<Certificate>, Error> {
         .collect())
 }
 
-/// The signatures in the value of a variable: the kind of each, and what it is without its owner.
+/// The signatures in the value of a variable: the kind of each, and its data without the owner.
 pub(crate) fn signatures(mut value: &[u8]) -> Result<Vec<(Guid, &[u8])>, Error> {
     let mut found = Vec::new();
     while !value.is_empty() {
@@ -96,10 +96,10 @@ pub(crate) fn signatures(mut value: &[u8]) -> Result<Vec<(Guid, &[u8])>, Error> 
     Ok(found)
 }
 
-/// The value that a signed write, as `.auth` files have it, gives its variable. The signature is not checked.
+/// The value in a signed write (the form of `.auth` files). The signature is not verified.
 ///
 /// # Errors
-/// [`Error::Certificate`], when it is none.
+/// [`Error::Certificate`], if it is no such write.
 pub fn written(write: &[u8]) -> Result<&[u8], Error> {
     let len = write.get(16..20).and_then(|b| b.try_into().ok()).map(u32::from_le_bytes);
     let value = len.and_then(|len| write.get(16usize.checked_add(len as usize)?..));
@@ -115,22 +115,22 @@ pub struct Pending {
 }
 
 impl Pending {
-    /// Prepares the write of a role's certificate into its variable; none for a role without one. Its time is that from which
-    /// the certificate is valid: firmware takes later writes only.
+    /// Prepares the write of a role's certificate into its variable; `None` for a role without variable. Its time is
+    /// the certificate's start of validity: firmware accepts only writes with a later time than the last.
     #[must_use]
     pub fn new(role: Role, certificate: &Certificate, owner: Guid) -> Option<Self> {
         Some(Self::of(role.name(), vendor(role)?, ATTRIBUTES, certificate, owner))
     }
 
-    /// Prepares a write that adds a certificate to those which the variable of a role has; none for a role without one.
-    /// Firmware takes it whenever it comes: the time of such a write may be before that of the last (UEFI 2.10 §8.2.2).
+    /// Prepares a write that adds a certificate to the variable of a role; `None` for a role without variable. Firmware
+    /// accepts it at any time: the time of such a write may be before that of the last (UEFI 2.10 §8.2.2).
     #[must_use]
     pub fn addition(role: Role, certificate: &Certificate, owner: Guid) -> Option<Self> {
         Some(Self::of(role.name(), vendor(role)?, ATTRIBUTES | APPEND, certificate, owner))
     }
 
-    /// Prepares a write that adds a certificate to `dbx`: firmware starts nothing that its key has signed, whatever `db` says. Who
-    /// may change `db` may change that, too.
+    /// Prepares a write that adds a certificate to `dbx`: firmware then refuses everything that its key signed,
+    /// although `db` still holds the certificate. The key that signs changes of `db` signs it.
     #[must_use]
     pub fn prohibition(certificate: &Certificate, owner: Guid) -> Self {
         Self::of("dbx", DATABASE, ATTRIBUTES | APPEND, certificate, owner)
@@ -146,16 +146,16 @@ impl Pending {
         Self { time, digest: Digest::of(&signed), data }
     }
 
-    /// What is to be signed, by the key of [`authority`].
+    /// The digest to sign, by the key of [`authority`].
     #[must_use]
     pub const fn digest(&self) -> Digest {
         self.digest
     }
 
-    /// The write, as `.auth` files have it.
+    /// The signed write, in the form of `.auth` files.
     ///
     /// # Errors
-    /// [`Error::BadSignature`], when it is none of this certificate over this write.
+    /// [`Error::BadSignature`], if the signature is not by this certificate's key over this write.
     pub fn attach(&self, certificate: &Certificate, signature: &[u8]) -> Result<Vec<u8>, Error> {
         if !certificate.has_signed(&self.digest, signature) {
             return Err(Error::BadSignature { subject: certificate.subject(), digest: self.digest });
@@ -173,7 +173,7 @@ impl Pending {
     }
 }
 
-/// `EFI_TIME`, with everything below a second zero, as signed writes must have it.
+/// `EFI_TIME` with zero below a second, as signed writes require.
 fn time(time: &Time) -> [u8; 16] {
     let date = time.to_date_time();
     let mut bytes = [0; 16];

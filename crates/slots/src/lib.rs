@@ -9,9 +9,10 @@
 //!      ▲                  ▲                    │ systemd-boot      │ no start was blessed    │
 //!      └── no entry       └────────────────────┴───────► bad ◄─────┘ ◄──────────────────────┘ set aside
 //! ```
-//! There is no other record: builder, device and tests read [`Status`] from table and ESP, and [`Status::next`] predicts what
-//! systemd-boot starts. Every transition is a row of changes, each of which takes effect by one sector's write. The power can go at
-//! any moment: then either the image starts that started before, or the image of the transition.
+//! There is no other record: builder, device and tests read [`Status`] from table and ESP, and [`Status::next`]
+//! predicts what systemd-boot starts. Every transition is a row of changes, each of which takes effect by one sector's
+//! write. The power can go at any moment: then either the image starts that started before, or the image of the
+//! transition.
 //!
 //! Deliberately absent: writing the contents of a slot (the caller streams [`Contents`]), signatures, and the decision to bless.
 

@@ -8,8 +8,8 @@
 //! systemd-boot compares `<version>-<flavour>-<arch>`, this device's programs compare `<version>`. [`check_version`] accepts only
 //! versions for which both orders are the same. Builder and device call it, so that a device accepts what a builder makes.
 //!
-//! Deliberately absent: SemVer. Its `0.2.0-rc1` is newer than `0.2.0` by the rule above; [`check_version`] refuses it and proposes
-//! `0.2.0~rc1`.
+//! Deliberately absent: SemVer. Its `0.2.0-rc1` is newer than `0.2.0` by the rule above; [`check_version`] refuses it
+//! and proposes `0.2.0~rc1`.
 
 use std::cmp::Ordering;
 
@@ -27,8 +27,8 @@ pub struct BadVersion {
 
 /// Refuses a version that the boot loader, the device's programs and registries would not all sort or name alike.
 ///
-/// Accepted are letters, digits and the marks `.`, `_`, `+`, `-`, `~`; a letter or digit at both ends and between two marks; a digit
-/// behind `-`; a letter behind `~`.
+/// Accepted are letters, digits and the marks `.`, `_`, `+`, `-`, `~`; a letter or digit at both ends and between two
+/// marks; a digit behind `-`; a letter behind `~`.
 ///
 /// # Errors
 /// [`BadVersion`], with a proposal where there is one.

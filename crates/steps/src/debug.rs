@@ -1,5 +1,5 @@
-//! How an owner looks into a device: an addon with further arguments for its kernel, and a write by which its firmware comes to
-//! know the key that has signed the addon.
+//! An owner's debugging access to a device: an addon with further arguments for its kernel, and a write that makes its
+//! firmware trust the addon's signer.
 //!
 //! ```text
 //! addon<arch>.efi.stub │ .cmdline      signed by `debug`  ─► loader/addons/ on the ESP
@@ -11,8 +11,8 @@ use boot::addon;
 use sign::{Keys, Role, Wanted, efi, variable};
 
 impl Project {
-    /// Arguments that are of use in debugging: the first stage stands still when it fails, and there is a shell of root on the
-    /// console. That is the kernel's own last one.
+    /// Arguments for debugging: the first stage stops when it fails, and a root shell runs on the kernel's last
+    /// console.
     ///
     /// # Errors
     /// [`Error::NoStub`] for a flavour that takes no addons.
@@ -22,7 +22,7 @@ impl Project {
         }
         let cmdline = self.cmdline(target)?;
         let console = cmdline.iter().rev().find_map(|a| a.strip_prefix("console=")?.split(',').next());
-        // a name makes systemd-debug-generator(8) take that terminal instead of tty9
+        // with a name, systemd-debug-generator(8) uses that terminal instead of tty9
         let shell = console.map_or_else(String::new, |console| format!("={console}"));
         Ok(format!("evek.debug systemd.debug_shell{shell}"))
     }
@@ -30,8 +30,8 @@ impl Project {
     /// An addon that gives the kernel of a flavour these arguments, signed by the debug key.
     ///
     /// # Errors
-    /// [`Error::NoStub`], [`Error::Program`] for arguments that are not one line, [`Error::Sign`] when the signature is to be made
-    /// elsewhere.
+    /// [`Error::NoStub`], [`Error::Program`] for arguments that are not one line, [`Error::Sign`] when the private key
+    /// is elsewhere.
     pub fn addon(&self, target: Target, stub: &[u8], arguments: &str, keys: &Keys) -> Result<Vec<u8>, Error> {
         self.debug_arguments(target)?;
         let program = addon::assemble(stub, arguments, &texts::sbat(self))?;
@@ -42,19 +42,19 @@ impl Project {
     }
 }
 
-/// The write by which a firmware with these keys comes to know the debug key, too, as `.auth` files have it.
+/// The write that makes firmware with these keys trust the debug key, too, in the form of `.auth` files.
 ///
 /// # Errors
-/// [`Error::Sign`] when the signature is to be made elsewhere.
+/// [`Error::Sign`] when the private key is elsewhere.
 pub fn allowance(keys: &Keys) -> Result<Vec<u8>, Error> {
     let pending = variable::Pending::addition(Role::Db, keys.certificate(Role::Debug), keys.owner());
     addition(keys, &pending.expect("db is a variable"), "db")
 }
 
-/// The write by which a firmware with these keys takes nothing of the debug key's any more, as `.auth` files have it.
+/// The write that revokes the debug key in firmware with these keys, in the form of `.auth` files.
 ///
 /// # Errors
-/// [`Error::Sign`] when the signature is to be made elsewhere.
+/// [`Error::Sign`] when the private key is elsewhere.
 pub fn prohibition(keys: &Keys) -> Result<Vec<u8>, Error> {
     addition(keys, &variable::Pending::prohibition(keys.certificate(Role::Debug), keys.owner()), "dbx")
 }

@@ -10,10 +10,10 @@ use std::{
 use tree::Tree;
 use types::{Bytes, Digest};
 
-/// Raised when the same definition would give another CONFIG volume.
+/// The version of the step: raise it when the same definition would give another CONFIG volume.
 pub(crate) const CONFIG_VERSION: u32 = 1;
 
-/// Writes a FAT volume. What is free at its end is cut off: the partition's size brings it back as a hole.
+/// Writes a FAT volume without the free room at its end, which the partition's size restores as a hole.
 pub(crate) fn volume(path: &Path, tree: &Tree, size: Bytes, label: &str) -> Result<(), StepError> {
     let file = File::options().read(true).write(true).create_new(true).open(path)?;
     let mut id = [0; 4];
@@ -24,10 +24,10 @@ pub(crate) fn volume(path: &Path, tree: &Tree, size: Bytes, label: &str) -> Resu
     Ok(())
 }
 
-/// Writes the EFI system partition of these files as every image has it.
+/// Writes the EFI system partition of these files, in the form of every image.
 ///
 /// # Errors
-/// When they do not fit, or it cannot be written.
+/// When the files do not fit, or writing fails.
 pub fn esp_volume(path: &Path, files: &Tree, size: Bytes) -> Result<(), StepError> {
     volume(path, files, size, "EFI")
 }
@@ -43,7 +43,7 @@ pub(crate) fn config(ctx: &mut Ctx<'_>) -> Result<(), StepError> {
     volume(&ctx.out_blob("config"), &Tree::default(), params.size, "CONFIG")
 }
 
-/// The files that partitions are made from.
+/// The content files of partitions.
 pub(crate) struct Contents {
     pub(crate) esp: PathBuf,
     pub(crate) slot: PathBuf,
@@ -51,7 +51,7 @@ pub(crate) struct Contents {
     pub(crate) root_hash: Digest,
 }
 
-/// A partition's type, as the partition table has it.
+/// A partition's type in the partition table.
 pub(crate) fn kind(role: defs::PartitionType) -> PartitionType {
     match role {
         defs::PartitionType::Esp => PartitionType::EfiSystem,
@@ -88,7 +88,7 @@ pub(crate) fn layout(defs: &Definitions, image: &ImageDef, contents: &Contents) 
 mod tests {
     use super::*;
 
-    /// The layouts write type GUIDs down, as a reader wants them; they are those of the format's crate.
+    /// The layouts repeat type GUIDs for readers; they equal those of the format's crate.
     #[test]
     fn the_layouts_have_the_type_guids_that_are_written() {
         let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");

@@ -11,8 +11,8 @@ use oci::{
 };
 use std::{collections::BTreeMap, path::Path};
 
-/// Writes the layout into a folder and returns the images' names. The configurations are those of the store: the same images,
-/// packed another way.
+/// Writes the layout into a folder and returns the images' names. The configurations are those of the store: the same
+/// images in another packing.
 ///
 /// # Errors
 /// When something cannot be written.

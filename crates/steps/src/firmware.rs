@@ -1,4 +1,4 @@
-//! What the firmware starts: the UKI, or Xen's unified image, and the ESP that holds it beside systemd-boot.
+//! The programs that the firmware starts: the UKI, or Xen's unified image, and the ESP with it and systemd-boot.
 
 use crate::{disk, slot::Root};
 use boot::{cpio, loader, uki, xen};
@@ -12,13 +12,13 @@ use std::{
 use tree::{Content, Entry, Kind, Tree, TreePath};
 use types::{Arch, Bytes};
 
-/// Raised when the same parts would give another UKI.
+/// The version of the step: raise it when the same parts would give another UKI.
 pub(crate) const UKI_VERSION: u32 = 2;
-/// Raised when the same parts would give another Xen image.
+/// The version of the step: raise it when the same parts would give another Xen image.
 pub(crate) const XEN_VERSION: u32 = 4;
-/// Raised when the same files would give another ESP.
+/// The version of the step: raise it when the same files would give another ESP.
 pub(crate) const ESP_VERSION: u32 = 2;
-/// Raised when the same packages would give another loader.
+/// The version of the step: raise it when the same packages would give another loader.
 pub(crate) const LOADER_VERSION: u32 = 2;
 
 #[derive(serde::Serialize, serde::Deserialize)]
@@ -50,7 +50,7 @@ pub(crate) fn uki(ctx: &mut Ctx<'_>) -> Result<(), StepError> {
     Ok(())
 }
 
-/// The kernel's arguments, with those by which it finds its slot.
+/// The kernel's arguments, including those that name its slot.
 fn with_slot(ctx: &Ctx<'_>, mut cmdline: Vec<String>) -> Result<String, StepError> {
     let root: Root = serde_json::from_slice(&fs::read(ctx.input("root")?)?)?;
     cmdline.push(format!("evek.roothash={}", root.root_hash.hex()));
@@ -58,11 +58,12 @@ fn with_slot(ctx: &Ctx<'_>, mut cmdline: Vec<String>) -> Result<String, StepErro
     Ok(cmdline.join(" "))
 }
 
-/// Where the first stage finds the arguments of the kernel, and of Xen.
+/// The paths of the kernel's and Xen's arguments in the initramfs.
 const CMDLINE: &str = "etc/cmdline";
 const XEN_CMDLINE: &str = "etc/xen-cmdline";
 
-/// The initramfs, behind an archive that holds arguments: the first stage compares them with those that kernel and Xen got.
+/// The initramfs, behind an archive with the signed arguments: the first stage compares them with those that kernel and
+/// Xen received.
 fn initrd(ctx: &Ctx<'_>, arguments: &[(&str, &str)]) -> Result<Vec<u8>, StepError> {
     let mut tree = Tree::default();
     for (path, line) in arguments {
@@ -105,7 +106,7 @@ pub(crate) fn xen(ctx: &mut Ctx<'_>) -> Result<(), StepError> {
     Ok(())
 }
 
-/// As much of an EFI program as holds its first headers.
+/// The length of an EFI program that covers its first headers.
 const PAGE: u64 = 4096;
 
 #[derive(serde::Serialize, serde::Deserialize)]
@@ -113,7 +114,7 @@ pub(crate) struct Loader {
     pub(crate) arch: Arch,
 }
 
-/// Inputs `deb/…` (systemd-boot-efi); outputs `loader`, and `addon`, what addons of kernel images are made of.
+/// Inputs `deb/…` (systemd-boot-efi); outputs `loader`, and `addon`, the stub of kernel images' addons.
 pub(crate) fn loader(ctx: &mut Ctx<'_>) -> Result<(), StepError> {
     let params: Loader = ctx.params()?;
     let efi = params.arch.efi();
@@ -124,10 +125,11 @@ pub(crate) fn loader(ctx: &mut Ctx<'_>) -> Result<(), StepError> {
     Ok(())
 }
 
-/// Raised when the same packages would give another shim.
+/// The version of the step: raise it when the same packages would give another shim.
 pub(crate) const SHIM_VERSION: u32 = 1;
 
-/// Inputs `deb/…` (shim-signed and its helpers); outputs `uefi-shim`, and `mok-manager` beside it. Both stay as others have signed them.
+/// Inputs `deb/…` (shim-signed and its helpers); outputs `uefi-shim`, and `mok-manager` beside it. Both keep the
+/// signatures of others.
 pub(crate) fn shim(ctx: &mut Ctx<'_>) -> Result<(), StepError> {
     let params: Loader = ctx.params()?;
     for (output, name) in [("uefi-shim", "shim"), ("mok-manager", "mm")] {
@@ -138,19 +140,19 @@ pub(crate) fn shim(ctx: &mut Ctx<'_>) -> Result<(), StepError> {
     Ok(())
 }
 
-/// An EFI system partition, but for its programs.
+/// The settings of an EFI system partition.
 #[derive(Debug, Clone, serde::Serialize, serde::Deserialize)]
 pub(crate) struct Esp {
     pub(crate) arch: Arch,
     /// File name of the UKI in EFI/Linux, without `.efi`.
     pub(crate) name: String,
     pub(crate) size: Bytes,
-    /// When keys are enrolled, in systemd-boot's words.
+    /// The rule of enrolling keys, in systemd-boot's words.
     pub(crate) enroll_keys: String,
 }
 
 impl Esp {
-    /// Writes the volume with these programs and keys, cut off behind its last used byte.
+    /// Writes the volume with these programs and keys, up to its last used byte.
     pub(crate) fn write(
         self,
         path: &Path,
@@ -173,13 +175,13 @@ impl Esp {
 pub(crate) struct Programs {
     /// systemd-boot.
     pub(crate) loader: Content,
-    /// What it starts.
+    /// The kernel image.
     pub(crate) uki: Content,
-    /// What starts it, where the firmware does not.
+    /// shim and its files, if the firmware starts shim.
     pub(crate) shim: Option<loader::Shim>,
 }
 
-/// Inputs `loader`, `uki`, and where the image begins with shim `uefi-shim`, `mok-manager`; output `esp`.
+/// Inputs `loader`, `uki`, and for an image with shim `uefi-shim`, `mok-manager`; output `esp`.
 pub(crate) fn esp(ctx: &mut Ctx<'_>) -> Result<(), StepError> {
     let params: Esp = ctx.params()?;
     let (loader, uki) = (whole_file(ctx.input("loader")?)?, whole_file(ctx.input("uki")?)?);
@@ -207,8 +209,7 @@ fn efi_file(ctx: &Ctx<'_>, name: &str, arch: Arch) -> Result<Content, StepError>
     deb_file(ctx, &wanted, arch, |path| path.as_str() == wanted)
 }
 
-/// The program of the packages `deb/…` whose path is the right one, after a look at what it is for; `what` is shown when
-/// there is none.
+/// The program of this path in the packages `deb/…`, after a check of its architecture. `what` names it in errors.
 fn deb_file(ctx: &Ctx<'_>, what: &str, arch: Arch, is_it: impl Fn(&TreePath) -> bool) -> Result<Content, StepError> {
     for (i, label) in ctx.labels("deb/").enumerate() {
         let tree = debian::deb::unpack(&ctx.input(label)?, &ctx.scratch()?.join(format!("deb{i}")))?;

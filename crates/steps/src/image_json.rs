@@ -1,11 +1,11 @@
-//! `image.json`: what an image is, for people, tools and tests.
+//! `image.json`: the description of an image, for people, tools and tests.
 
 use serde::{Deserialize, Serialize};
 use sign::{Purpose, Role};
 use std::collections::BTreeMap;
 use types::{Bytes, Digest};
 
-/// `image.json`: what an image is made of, so that two can be compared and one can be checked.
+/// `image.json`: the parts of an image, for comparing two images and for verifying one.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ImageJson {
@@ -17,19 +17,20 @@ pub struct ImageJson {
     pub root_hash: Digest,
     /// Length of the store, in blocks of 4096 bytes.
     pub data_blocks: u64,
-    /// The files of the image by form: `raw`, `qcow2`, `efi` (what systemd-boot starts).
+    /// The files of the image by form: `raw`, `qcow2`, `efi` (the kernel image).
     pub files: BTreeMap<String, String>,
-    /// Whose signatures its programs have; absent where they have none.
+    /// The signers of its programs; absent for an unsigned image.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub signing: Option<SigningJson>,
-    /// What a TPM's registers (SHA-256 bank) hold: `pcr11` when the kernel starts, by what the EFI stub measures; `pcr11-ready`
-    /// once the system is up; `pcr14` for a CONFIG without files. Xen measures nothing into register 11, and shim what only the
-    /// machine knows into register 14.
+    /// Predicted values of a TPM's registers (SHA-256 bank): `pcr11` at the start of the kernel, after the EFI stub's
+    /// measurements; `pcr11-ready` of a running system; `pcr14` for a CONFIG without files. Images of Xen have no
+    /// `pcr11`, because nothing measures them. Images with shim have no `pcr14`, because shim extends it by values of
+    /// the machine.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub measurements: BTreeMap<String, Digest>,
     /// The partitions of the disk.
     pub partitions: Vec<PartitionJson>,
-    /// Outputs of every step by `<step>:<output>`, with digest and size. They have no signatures.
+    /// Outputs of every step by `<step>:<output>`, with digest and size, before signing.
     pub blobs: BTreeMap<String, BlobJson>,
     /// Debian packages by `name:arch=version`, with their digests.
     pub debs: BTreeMap<String, Digest>,
@@ -37,17 +38,17 @@ pub struct ImageJson {
     pub vendors: BTreeMap<String, Digest>,
 }
 
-/// Whose signatures an image has.
+/// The signers of an image.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct SigningJson {
-    /// How far the keys are to be trusted.
+    /// The purpose of the keys.
     pub purpose: Purpose,
-    /// What to know before such an image is used.
+    /// A warning for users of the image.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub warning: Option<String>,
-    /// Fingerprints (sha256 of the DER form) of the certificates that a device's firmware is to have, and of the one
-    /// that says to its TPM which images are the owner's.
+    /// Fingerprints (sha256 of the DER form) of the certificates for a device's firmware, and of the certificate of the
+    /// TPM's policy.
     pub certificates: BTreeMap<Role, Digest>,
 }
 
@@ -67,7 +68,7 @@ pub struct PartitionJson {
     pub size: Bytes,
     /// Number of bytes written; the rest is zero.
     pub written: Bytes,
-    /// Digest of the bytes written; none for an empty partition.
+    /// Digest of the bytes written; absent for an empty partition.
     pub digest: Option<Digest>,
 }
 

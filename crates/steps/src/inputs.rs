@@ -12,8 +12,12 @@ use rayon::prelude::*;
 use std::{
     collections::{BTreeMap, BTreeSet},
     path::PathBuf,
+    time::Duration,
 };
 use types::{Bytes, Cancel, Digest};
+
+/// How long the Go and cargo clients usually take for the modules or crates of one program.
+const CLIENT: Duration = Duration::from_secs(40);
 
 /// Where inputs come from.
 pub struct Inputs<'a> {
@@ -140,7 +144,10 @@ impl Inputs<'_> {
         cancel: &Cancel,
     ) -> Result<(Digest, Bytes), Error> {
         let tools = self.tools(kind, progress, sink, cancel)?;
-        vendor::vendor(self.project, self.cache.cas(), &tools, name, kind, cancel)
+        let pulse = graph::Options::default().pulse;
+        graph::watch(sink, &format!("fetch/{name}").into(), CLIENT, pulse, || {
+            vendor::vendor(self.project, self.cache.cas(), &tools, name, kind, cancel)
+        })
     }
 
     /// The toolbox folder that holds a client.

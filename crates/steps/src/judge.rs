@@ -1,4 +1,4 @@
-//! Whether an image is as small as its definition wants it.
+//! Compares an image's sizes with budgets and layouts.
 
 use crate::{Error, Project, Target, Targets};
 use ::disk::fat;
@@ -8,10 +8,10 @@ use graph::{Built, Cache};
 use std::cmp::Reverse;
 use types::Bytes;
 
-/// The sizes of an image that was built, beside what its flavour allows.
+/// The sizes of a built image, with the limits of its flavour.
 ///
 /// # Errors
-/// When the tree of sizes was not made, or cannot be read.
+/// When the tree of sizes is missing or unreadable.
 pub fn report(
     project: &Project,
     target: Target,
@@ -34,12 +34,12 @@ pub fn report(
     Ok(Report::new(project.full_version(target), limits, fits, tree))
 }
 
-/// How an image fits all layouts: ours, then EVE's, the newest first.
+/// An image compared with all layouts: ours, then EVE's, the newest first.
 fn fits(defs: &Definitions, tree: &Node) -> Result<Vec<Fit>, Error> {
     let stored = |kind, name| tree.find(kind, name).map_or(Bytes(0), |node| node.stored);
     let own = defs.images.get("live").and_then(|live| defs.layouts.get(&live.layout.value));
     let own_esp = own.and_then(|layout| layout.size(PartitionType::Esp)).unwrap_or_default();
-    // an update lays its EFI program beside the running one
+    // an update writes its EFI program beside the running one
     let esp = stored(Kind::Partition, "esp").0.saturating_sub(fat::overhead(own_esp)?.0);
     let needs = [
         (PartitionType::Slot, stored(Kind::Partition, "store")),

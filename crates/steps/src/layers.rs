@@ -11,9 +11,9 @@ use std::{collections::BTreeMap, fs::File};
 use tree::{Beneath, Entry, Kind, Tree, TreePath};
 use types::{Arch, EPOCH};
 
-/// Raised when the same packages would give another tar.
+/// The version of the step: raise it when the same packages would give another tar.
 pub(crate) const DEBS_VERSION: u32 = 2;
-/// Raised when the same tar would give another EROFS blob.
+/// The version of the step: raise it when the same tar would give another EROFS blob.
 pub(crate) const EROFS_VERSION: u32 = 1;
 
 /// The trees of the layers below (inputs `lower/…`), as one.
@@ -80,8 +80,8 @@ pub(crate) struct Debs {
     pub(crate) foreign: Vec<Located<PathGlob>>,
 }
 
-/// Inputs `deb/…`, `lower/…`, `lower-origins/…` and the tree `files` (toolbox); outputs `tar`, and `origins` ([`Origins`] as JSON): which package
-/// brought which file.
+/// Inputs `deb/…`, `lower/…`, `lower-origins/…` and the tree `files` (toolbox); outputs `tar`, and `origins`
+/// ([`Origins`] as JSON): which package brought which file.
 pub(crate) fn debs(ctx: &mut Ctx<'_>) -> Result<(), StepError> {
     let params: Debs = ctx.params()?;
     let lower = lower(ctx)?;

@@ -10,9 +10,9 @@
 //! all layers ─► slot/<flavour>@arch ───┴─► uki/… ─► esp/…        ─► publish: dist/<arch>/<version>/
 //! all of these ─► size/<flavour>@arch: what takes how much
 //! ```
-//! [`Project::plan`] turns a checkout into a [`graph::Graph`] and touches no artefact; the step functions see only what their
-//! keys name. [`Inputs`] brings the lock's inputs into the cache, the only part that may use the network; [`Artefact`] signs
-//! the results and writes them where people look for them.
+//! [`Project::plan`] turns a checkout into a [`graph::Graph`] and touches no artefact; the step functions read only
+//! what their keys name. [`Inputs`] brings the lock's inputs into the cache and is the only part with network access.
+//! [`Artefact`] signs the results and writes them to `dist/`.
 //!
 //! Deliberately absent: parsing, resolving, formats and scheduling, each of which is a crate of its own.
 
@@ -27,6 +27,7 @@ mod judge;
 mod kernel;
 mod layers;
 mod module_signing;
+mod own_layer;
 mod packages;
 mod planner;
 mod programs;
@@ -40,7 +41,6 @@ mod sources;
 mod texts;
 mod toolbox;
 mod tools;
-mod top;
 mod upstream;
 mod vendor;
 mod wanted;
@@ -66,7 +66,7 @@ use ::size::{DoesNotFit, OverBudget};
 use std::{io, path::PathBuf};
 use types::{Arch, Digest};
 
-/// What is wrong with a checkout, its inputs or its results.
+/// Errors of a checkout, its inputs or its results.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// A definition is wrong.
@@ -110,7 +110,7 @@ pub enum Error {
         /// The image.
         name: String,
     },
-    /// A kernel is built from source for nobody.
+    /// A kernel from source has no owner to sign its modules.
     #[error(
         "the kernel is built from source (kernel/kernel.yml), and has to know whose modules it loads: name keys with --keys"
     )]
@@ -120,10 +120,10 @@ pub enum Error {
     Digests {
         /// The step.
         step: String,
-        /// What the parser said.
+        /// The parser's error.
         source: serde_json::Error,
     },
-    /// This program runs where it cannot build.
+    /// This program cannot build on this host.
     #[error("images are built on x86-64 and AArch64 Linux only")]
     Host,
     /// A source file cannot be read.
@@ -131,7 +131,7 @@ pub enum Error {
     Source {
         /// The file or folder.
         path: PathBuf,
-        /// What the system said.
+        /// The system's error.
         source: io::Error,
     },
     /// A Cargo.toml is malformed.
@@ -139,15 +139,15 @@ pub enum Error {
     Manifest {
         /// The file.
         path: PathBuf,
-        /// What the parser said.
+        /// The parser's error.
         source: Box<toml::de::Error>,
     },
-    /// A go.mod is malformed, or lacks what a variable needs.
+    /// A go.mod is malformed, or lacks a module that a variable names.
     #[error("{}: {reason}", path.display())]
     GoMod {
         /// The file.
         path: PathBuf,
-        /// What is wrong.
+        /// The problem.
         reason: String,
     },
     /// Inputs cannot be fetched.
@@ -156,12 +156,12 @@ pub enum Error {
     /// The cache cannot be read or written.
     #[error(transparent)]
     Cas(#[from] cas::Error),
-    /// No Go program is called so.
+    /// No Go program has this name.
     #[error("no package builds a Go program `{name}`: there is {}", choices.join(", "))]
     NoGoProgram {
         /// The name.
         name: String,
-        /// Those that there are.
+        /// The existing names.
         choices: Vec<String>,
     },
     /// A client of the toolbox failed.
@@ -169,7 +169,7 @@ pub enum Error {
     Client {
         /// The command.
         command: String,
-        /// What it said at its end.
+        /// The end of its output.
         reason: String,
     },
     /// A source archive could not be packed.
@@ -177,10 +177,10 @@ pub enum Error {
     Vendor {
         /// The archive.
         name: String,
-        /// What failed.
+        /// The failure.
         reason: String,
     },
-    /// A source archive is not what the lock says.
+    /// A source archive differs from the lock.
     #[error(
         "source archive {name} is {found}, and the lock says {expected}: the registry serves other bytes, or the lock was made with another toolbox; see `cargo xtask lock update {name}`"
     )]
@@ -195,7 +195,7 @@ pub enum Error {
     /// An EFI program cannot be read.
     #[error(transparent)]
     Program(#[from] boot::pe::Error),
-    /// Programs cannot be signed, or signatures are to be made elsewhere.
+    /// Programs cannot be signed, or their private keys are elsewhere.
     #[error(transparent)]
     Sign(#[from] sign::Error),
     /// A flavour whose kernel takes no addons.
@@ -209,7 +209,7 @@ pub enum Error {
     /// The EFI system partition cannot be written with signed programs.
     #[error("cannot write the EFI system partition with signed programs: {problem}")]
     Signed {
-        /// What the writer said.
+        /// The writer's error.
         problem: String,
     },
     /// The sizes of an image cannot be read.
@@ -217,7 +217,7 @@ pub enum Error {
     Sizes {
         /// The step.
         step: String,
-        /// What the parser said.
+        /// The parser's error.
         source: serde_json::Error,
     },
     /// Parts of the image are over their budgets.
@@ -229,11 +229,11 @@ pub enum Error {
     /// A result cannot be written.
     #[error("cannot {action} {}: {source}", path.display())]
     Publish {
-        /// What was tried.
+        /// The action that failed.
         action: &'static str,
         /// The file.
         path: PathBuf,
-        /// What the system said.
+        /// The system's error.
         source: io::Error,
     },
     /// An OCI image cannot be made or written.

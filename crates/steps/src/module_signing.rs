@@ -1,10 +1,10 @@
-//! Who signs the modules of a kernel that is built from source, and what of them is signed.
+//! The signer of the modules of a kernel from source, and the digests to sign.
 //!
 //! ```text
 //! kernel-build@arch ─► kernel@arch ─► module-digests@arch ─► (signatures, by keys that no step sees) ─► modules@arch ─► …
 //! ```
-//! The certificate is a parameter of the build, and the signatures are an input of the steps behind it: both are public, and an
-//! image can be made again from them by everyone.
+//! The certificate is a parameter of the build, and the signatures are an input of later steps. Both are public, so
+//! everyone can build the image again.
 
 use crate::{Error, Project, kernel::Digests, planner::Planner, project::Target, wanted::host};
 use defs::KernelSource;
@@ -13,7 +13,7 @@ use sign::{Certificate, Keys, Request, Response, Role, Wanted};
 use std::collections::BTreeMap;
 use types::{Arch, Digest, Flavour};
 
-/// Who signs modules, and the signatures that there are.
+/// The signer of modules, and the existing signatures.
 #[derive(Debug, Clone)]
 pub struct ModuleSigner {
     certificate: Certificate,
@@ -27,8 +27,8 @@ impl ModuleSigner {
         Self { certificate: keys.certificate(Role::Modules).clone(), signatures: BTreeMap::new() }
     }
 
-    /// With signatures of the modules for an architecture: the digest of a [`Response`] as JSON, which must be in the cache when
-    /// something is built with it.
+    /// With signatures of the modules for an architecture: the digest of a [`Response`] as JSON, which must be in the
+    /// cache before a build with it.
     pub fn add(&mut self, arch: Arch, signatures: Digest) {
         self.signatures.insert(arch, signatures);
     }
@@ -43,13 +43,13 @@ impl ModuleSigner {
 }
 
 impl Project {
-    /// Whether the kernel is built from source, so that its modules are to be signed.
+    /// Whether the kernel is built from source, so that its modules need signatures.
     #[must_use]
     pub fn is_kernel_built(&self) -> bool {
         self.defs.kernel.source == KernelSource::Build && self.defs.kernel.build.is_some()
     }
 
-    /// A graph that makes the digests of the modules for these architectures, and the steps that do: output `digests`.
+    /// A graph for the digests of the modules for these architectures, and its target steps: output `digests`.
     ///
     /// # Errors
     /// [`Error::NoModuleSigner`], or when the lock lacks something.
@@ -66,7 +66,7 @@ impl Project {
     /// The signatures of the modules with these digests, an output of `module-digests@<arch>`.
     ///
     /// # Errors
-    /// [`sign::Error::Wanted`] for signatures that are to be made elsewhere.
+    /// [`sign::Error::Wanted`] for signatures whose private key is elsewhere.
     pub fn sign_modules(&self, keys: &Keys, arch: Arch, digests: &[u8]) -> Result<Response, Error> {
         let step = || format!("module-digests@{arch}");
         let digests: Digests =
@@ -102,7 +102,7 @@ mod tests {
         Keys::generate(folder, Purpose::Development, "Test").unwrap()
     }
 
-    /// The steps that read the modules as they come from the kernel's step.
+    /// The steps that read the modules from the kernel's step.
     fn readers(graph: &Graph) -> Vec<&str> {
         let unsigned = Input::Step { step: "kernel@amd64".into(), output: "tar".to_owned() };
         graph.iter().filter(|step| step.inputs.values().any(|i| *i == unsigned)).map(|step| step.id.as_str()).collect()

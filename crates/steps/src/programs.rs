@@ -1,7 +1,8 @@
 //! Programs: the device's Rust crates and Go modules, compiled by the toolbox from vendored sources.
 //!
-//! Rust takes two steps, so that a changed line compiles one crate: `rust-deps` compiles everything that is not ours, with
-//! empty stand-ins for our crates, and gives cargo's target folder; `rust/<package>` compiles ours on top of it.
+//! Rust has two steps, so that a changed line compiles one crate: `rust-deps` compiles all third-party crates, with
+//! empty stand-ins for our crates, and outputs cargo's target folder; `rust/<package>` compiles our crates on top of
+//! it.
 
 use crate::tools::Tool;
 use graph::{Ctx, StepError};
@@ -13,11 +14,11 @@ use std::{
 use tree::{Beneath, Tree, TreePath};
 use types::{Arch, EPOCH};
 
-/// Raised when the same sources would give other programs.
+/// The version of the step: raise it when the same sources would give other programs.
 pub(crate) const RUST_VERSION: u32 = 4;
-/// Raised when the same sources would give other programs.
+/// The version of the step: raise it when the same sources would give other programs.
 pub(crate) const GO_VERSION: u32 = 1;
-/// Raised when the same tar would be unpacked differently.
+/// The version of the step: raise it when the same tar would be unpacked differently.
 pub(crate) const VENDOR_VERSION: u32 = 1;
 
 /// Input `tar`, a vendored input; output tree `vendor`.
@@ -30,12 +31,12 @@ pub(crate) fn vendor(ctx: &mut Ctx<'_>) -> Result<(), StepError> {
 #[derive(serde::Serialize, serde::Deserialize)]
 pub(crate) struct Rust {
     pub(crate) arch: Arch,
-    /// The package of cargo's workspace, and its binaries; none for the dependencies.
+    /// The package of cargo's workspace, and its binaries; `None` for the dependencies.
     pub(crate) package: Option<String>,
     pub(crate) binaries: Vec<String>,
     /// Every crate of ours that the workspace reaches, as folders relative to the repository.
     pub(crate) crates: Vec<String>,
-    /// The builder's workspace manifest, as far as the device's programs have to do with it.
+    /// The part of the builder's workspace manifest that the device's programs use.
     pub(crate) shared: String,
 }
 
@@ -45,10 +46,10 @@ pub(crate) fn rust_deps(ctx: &mut Ctx<'_>) -> Result<(), StepError> {
     let target = ctx.out_tree("target")?;
     let source = lay_out(ctx, &params)?;
     cargo(ctx, &params, &source)?.writable(&target, "/target").run(&cargo_args(&params, &["--workspace"]))?;
-    // cargo would take the stand-ins for the real crates, whose times are the same: all files have one clock
+    // cargo would mistake the stand-ins for the real crates, because all files have one time
     let ours: Vec<String> = params.crates.iter().map(|c| name_of(c).replace('-', "_")).collect();
     forget(&target, &ours)?;
-    // what cargo remembers of the compiler's file, by its time; it looks again
+    // cargo's note of the compiler's file time; cargo checks the compiler again
     fs::remove_file(target.join(".rustc_info.json"))?;
     Ok(())
 }
@@ -75,10 +76,10 @@ pub(crate) fn rust(ctx: &mut Ctx<'_>) -> Result<(), StepError> {
     Ok(())
 }
 
-/// What a stand-in for one of our crates begins with: the workspace's lints ask for documentation.
+/// The start of a stand-in for one of our crates: the workspace's lints demand documentation.
 const STAND_IN: &str = "//! Stand-in.\n";
 
-/// The sources as the sandbox sees them: manifests as they are, real sources where they are an input, else stand-ins.
+/// The sources in the sandbox: unchanged manifests, real sources where they are an input, else stand-ins.
 fn lay_out(ctx: &Ctx<'_>, params: &Rust) -> Result<PathBuf, StepError> {
     let source = ctx.scratch()?.join("src");
     for label in ctx.labels("manifest/") {
@@ -155,7 +156,7 @@ fn name_of(folder: &str) -> &str {
     folder.rsplit('/').next().unwrap_or(folder)
 }
 
-/// Removes from a target folder what cargo made of these crates.
+/// Removes cargo's outputs for these crates from a target folder.
 fn forget(folder: &Path, crates: &[String]) -> Result<(), StepError> {
     for item in fs::read_dir(folder)? {
         let item = item?;

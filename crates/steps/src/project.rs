@@ -1,4 +1,4 @@
-//! A checkout: its definitions, its lock, and what can be built of it.
+//! A checkout: its definitions, its lock, and the plans of its images.
 
 use crate::{Error, firmware::Esp, module_signing::ModuleSigner, planner::Planner, wanted::host};
 use defs::{Definitions, ImageDef, PartitionType};
@@ -14,13 +14,13 @@ pub struct Project {
     pub defs: Definitions,
     /// The lock.
     pub lock: Lock,
-    /// The version of what is built, `0.1.0`.
+    /// The version of the images, `0.1.0`.
     pub version: String,
-    /// Who signs the modules of a kernel that is built from source.
+    /// The signer of the modules of a kernel from source.
     pub modules: Option<ModuleSigner>,
 }
 
-/// What a flavour for an architecture is built as.
+/// An image to build: a flavour for an architecture.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Target {
     /// The flavour.
@@ -29,14 +29,14 @@ pub struct Target {
     pub arch: Arch,
 }
 
-/// The steps whose outputs make up a disk.
+/// The steps of a disk's parts.
 #[derive(Debug, Clone)]
 pub struct Targets {
     /// Outputs `slot`, `root`.
     pub slot: StepId,
     /// Outputs `loader`, systemd-boot, and `addon`, which no disk has.
     pub loader: StepId,
-    /// Outputs `uefi-shim`, `mok-manager`, where the firmware starts shim instead of the loader.
+    /// Outputs `uefi-shim`, `mok-manager`, if the firmware starts shim instead of the loader.
     pub shim: Option<StepId>,
     /// Output `uki`.
     pub uki: StepId,
@@ -44,9 +44,9 @@ pub struct Targets {
     pub esp: StepId,
     /// Output `config`.
     pub config: StepId,
-    /// Output `tree`: the sizes of all this.
+    /// Output `tree`: the sizes of all parts.
     pub size: StepId,
-    /// Steps that make nothing of the disk, and without which it is not published.
+    /// Steps without outputs on the disk that must succeed before it is published.
     pub checks: Vec<StepId>,
 }
 
@@ -72,14 +72,14 @@ impl Project {
         format!("{}-{}-{}", self.version, target.flavour, target.arch)
     }
 
-    /// The arguments of an image's kernel, but for those by which it finds its slot.
+    /// The arguments of an image's kernel, without those that name its slot.
     pub(crate) fn cmdline(&self, target: Target) -> Result<Vec<String>, Error> {
         let (kernel, hv) = (&self.defs.kernel, self.defs.flavour(target.flavour)?);
         let own = kernel.arch.get(&target.arch).map(|a| a.cmdline.clone()).unwrap_or_default();
         Ok([own, kernel.cmdline.clone(), hv.kernel.cmdline.clone()].concat())
     }
 
-    /// The EFI system partition of an image, but for its programs.
+    /// The settings of an image's EFI system partition.
     pub(crate) fn esp(&self, target: Target) -> Result<Esp, Error> {
         Ok(Esp {
             arch: target.arch,
@@ -89,13 +89,13 @@ impl Project {
         })
     }
 
-    /// The size of the first partition of the disk that is for this.
+    /// The size of the disk's first partition of a type.
     pub(crate) fn partition(&self, role: PartitionType) -> Result<Bytes, Error> {
         let partitions = self.defs.partitions(self.live()?);
         Ok(partitions.into_iter().find(|p| p.role == role && !p.first_boot).map_or(Bytes(0), |p| p.size))
     }
 
-    /// Whether the firmware starts shim, which needs no keys of the owner's in it.
+    /// Whether the firmware starts shim and so needs no keys of the owner.
     ///
     /// # Errors
     /// When no disk is defined.
@@ -118,7 +118,7 @@ impl Project {
         Ok((plan.finish(), targets))
     }
 
-    /// The steps of several images in one graph: what several of them need is there once.
+    /// The steps of several images in one graph. Images share equal steps.
     ///
     /// # Errors
     /// As [`Self::plan`].
@@ -132,7 +132,7 @@ impl Project {
         Ok((plan.finish(), all))
     }
 
-    /// A graph that makes one toolbox set, and the step that does: output `root`.
+    /// A graph for one toolbox set, and its target step: output `root`.
     ///
     /// # Errors
     /// When the lock lacks the set.
@@ -143,7 +143,7 @@ impl Project {
         Ok((plan.finish(), id))
     }
 
-    /// A graph that makes what addons of kernel images are made of, and the step that does: output `addon`.
+    /// A graph for the stub of addons, and its target step: output `addon`.
     ///
     /// # Errors
     /// When the lock lacks it.

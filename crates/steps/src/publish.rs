@@ -1,4 +1,4 @@
-//! Results where people look for them: `dist/<arch>/<version>/`, with `dist/<arch>/current` pointing there.
+//! Publishing images: `dist/<arch>/<version>/`, and the link `dist/<arch>/current` to it.
 
 use crate::{
     Error, Project, Target, Targets,
@@ -24,12 +24,12 @@ use std::{
 };
 use types::{Bytes, Digest};
 
-/// What was written.
+/// A published image.
 #[derive(Debug, Clone)]
 pub struct Published {
     /// The folder.
     pub folder: PathBuf,
-    /// Whether everything was there already.
+    /// Whether all files were up to date already.
     pub unchanged: bool,
     /// The description.
     pub image: ImageJson,
@@ -43,22 +43,22 @@ impl Published {
     }
 }
 
-/// Which file is meant to be there, so that an unchanged image is not written again: size and time of what was written.
+/// The size and time of a written file, so that an unchanged image is not written again.
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct Stamp {
     made_of: Digest,
     files: BTreeMap<String, (u64, i64, i64)>,
 }
 
-/// An image that is built.
+/// A built image.
 pub struct Artefact<'a> {
     /// The checkout.
     pub project: &'a Project,
-    /// What it is.
+    /// Its flavour and architecture.
     pub target: Target,
-    /// Where its parts are.
+    /// The cache with its parts.
     pub cache: &'a Cache,
-    /// The graph that it was planned in.
+    /// Its graph.
     pub graph: &'a Graph,
     /// The steps of its parts.
     pub targets: &'a Targets,
@@ -78,11 +78,10 @@ struct Parts {
 }
 
 impl Artefact<'_> {
-    /// Writes the image's files into a folder of `dist`, signed where there are keys. Files appear complete or not at all.
+    /// Writes the image's files into a folder of `dist`, signed if there are keys. Files appear complete or not at all.
     ///
     /// # Errors
-    /// When the image is over a budget or does not fit where it must, signatures are to be made elsewhere, or something cannot
-    /// be written.
+    /// When the image exceeds a budget or does not fit a required layout, private keys are elsewhere, or writing fails.
     pub fn publish(&self, keys: Option<&Keys>, dist: &Path) -> Result<Published, Error> {
         self.judge()?;
         let mut parts = Parts {
@@ -119,7 +118,7 @@ impl Artefact<'_> {
         Ok(Published { folder, unchanged, image })
     }
 
-    /// What the firmware starts in the place of the boot loader, with the certificate that it is to be told of.
+    /// shim and its files, with the owner's certificate to enroll.
     fn shim(&self, keys: &Keys) -> Result<Option<loader::Shim>, Error> {
         let Some(step) = &self.targets.shim else { return Ok(None) };
         let content = |output: &str| {
@@ -210,12 +209,12 @@ impl Artefact<'_> {
         })
     }
 
-    /// What can be foretold of a TPM.
+    /// The predicted registers of a TPM.
     fn measurements(&self, parts: &Parts) -> Result<BTreeMap<String, Digest>, Error> {
         let mut registers = BTreeMap::new();
-        // shim measures into it, too, what firmware and its owner have made of each machine
+        // shim extends it too, by values that depend on the machine
         if self.targets.shim.is_none() {
-            // it is made without files
+            // the image's CONFIG has no files
             let config = Register::default().extended(config_event(&BTreeMap::new()).as_bytes());
             registers.insert(format!("pcr{CONFIG_PCR}"), config.value());
         }
@@ -257,7 +256,7 @@ impl Artefact<'_> {
     }
 }
 
-/// Which files are up to date.
+/// The files that are up to date.
 const STAMP: &str = ".stamp.json";
 
 fn text(image: &ImageJson) -> String {
@@ -274,13 +273,13 @@ fn read(folder: &Path) -> Option<ImageJson> {
     serde_json::from_slice(&fs::read(folder.join("image.json")).ok()?).ok()
 }
 
-/// Whether the files in a folder are those that were written last, of just this.
+/// Whether the files in a folder are the last written ones, and belong to this image.
 fn stamped(folder: &Path, made_of: Digest, names: &[&str]) -> bool {
     let stamp: Option<Stamp> = fs::read(folder.join(STAMP)).ok().and_then(|b| serde_json::from_slice(&b).ok());
     stamp.is_some_and(|s| s.files.len() == names.len() && s == Stamp { made_of, files: state(folder, names) })
 }
 
-/// Removes the files of an image that was here before: it may have had other names, which say whose signatures it has.
+/// Removes the files of an earlier image, whose names may differ because they contain the kind of keys.
 fn clear(folder: &Path) -> Result<(), Error> {
     for item in fs::read_dir(folder).map_err(err("read", folder))? {
         let path = item.map_err(err("read", folder))?.path();
@@ -332,7 +331,7 @@ fn write(folder: &Path, name: &str, fill: impl FnOnce(&File) -> Result<(), Error
     Ok(path)
 }
 
-/// Makes a symlink lead to `to`, replacing one at once.
+/// Makes a symlink to `to`; replaces an existing one atomically.
 fn point(link: &Path, to: &str) -> Result<(), Error> {
     if fs::read_link(link).is_ok_and(|now| now == Path::new(to)) {
         return Ok(());

@@ -1,4 +1,4 @@
-//! Images as updates: what a device fetches to hold another one.
+//! Publishing images as updates.
 
 use crate::{Artefact, Error, Root, StoreParts, Target, signing::Signed};
 use artefact::{
@@ -14,10 +14,10 @@ use std::{
 };
 use types::{Bytes, Digest};
 
-/// An update that is there.
+/// A published update.
 #[derive(Debug, Clone)]
 pub struct PublishedUpdate {
-    /// What it says of itself.
+    /// Its document.
     pub update: Update,
     /// Digest of its manifest.
     pub manifest: Digest,
@@ -25,18 +25,18 @@ pub struct PublishedUpdate {
     pub size: Bytes,
 }
 
-/// What an update is made of.
+/// The parts of an update.
 #[derive(Debug, Clone)]
 pub struct UpdateParts {
     /// `<version>-<flavour>-<arch>`.
     pub image: String,
     /// `<version>`.
     pub version: String,
-    /// What it is for.
+    /// Its flavour and architecture.
     pub target: Target,
     /// The slot.
     pub root: Root,
-    /// What the boot loader starts, signed.
+    /// The kernel image, signed.
     pub kernel: Vec<u8>,
     /// The boot loader, signed.
     pub loader: Vec<u8>,
@@ -45,12 +45,11 @@ pub struct UpdateParts {
 }
 
 impl Artefact<'_> {
-    /// Writes the image as an update into an OCI image layout, beside those that are there already. Files appear complete or not
-    /// at all; `index.json` names the update once everything else is there.
+    /// Writes the image as an update into an OCI image layout, beside existing updates. Files appear complete or not at
+    /// all; `index.json` names the update after everything else is written.
     ///
     /// # Errors
-    /// When the image is over a budget or does not fit where it must, signatures are to be made elsewhere, or something cannot
-    /// be written.
+    /// When the image exceeds a budget or does not fit a required layout, private keys are elsewhere, or writing fails.
     pub fn publish_update(&self, keys: &Keys, folder: &Path) -> Result<PublishedUpdate, Error> {
         self.judge()?;
         let cas = self.cache.cas();
@@ -72,10 +71,10 @@ impl Artefact<'_> {
 }
 
 impl UpdateParts {
-    /// Writes them as [`Artefact::publish_update`] does, with the layers from a cache.
+    /// Writes the parts as [`Artefact::publish_update`] does, with the layers from a cache.
     ///
     /// # Errors
-    /// As there.
+    /// As of [`Artefact::publish_update`].
     pub fn write(&self, keys: &Keys, cas: &Cas, folder: &Path) -> Result<PublishedUpdate, Error> {
         let blob = |bytes: &[u8]| Blob { digest: Digest::of(bytes), size: Bytes(bytes.len() as u64) };
         let (kernel, StoreParts { index, documents, layers }) = (blob(&self.kernel), &self.store);
@@ -179,7 +178,7 @@ fn err(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Error {
     move |source| Error::Publish { action, path, source }
 }
 
-/// Writes a folder with updates as one tar file, which devices read as they read the folder.
+/// Writes a folder with updates as one tar file, which devices read like the folder.
 ///
 /// # Errors
 /// When something cannot be read or written.

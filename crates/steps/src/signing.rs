@@ -1,7 +1,7 @@
-//! Which programs of an image are signed by whom.
+//! Signing the programs of an image.
 //!
-//! No step sees a key: everything is built without signatures, and they are put on when the image is written. So an image
-//! without its signatures is the same for everyone.
+//! No step reads a key: steps build everything without signatures, and this module adds them when the image is written.
+//! So an image without its signatures is the same for everyone.
 
 use crate::{
     Error,
@@ -16,13 +16,13 @@ use sign::{
 };
 use types::Digest;
 
-/// Raised when the same programs and keys would give another image.
+/// The version of signing: raise it when the same programs and keys would give another image.
 pub(crate) const VERSION: u32 = 4;
 
-/// The roles whose certificates a device's firmware is to have.
+/// The roles whose certificates belong into a device's firmware.
 pub(crate) const ENROLLED: [Role; 3] = [Role::Db, Role::Kek, Role::Pk];
 
-/// What tells the files of an image by whose signatures it has, in their names.
+/// The part of file names that marks the kind of keys.
 pub(crate) fn mark(keys: Option<&Keys>) -> &'static str {
     match keys.map(Keys::purpose) {
         None => ".unsigned",
@@ -31,28 +31,28 @@ pub(crate) fn mark(keys: Option<&Keys>) -> &'static str {
     }
 }
 
-/// What to know before an image with these signatures is used.
+/// A warning for users of an image with these signatures.
 pub(crate) fn warning(keys: &Keys) -> Option<String> {
     (keys.purpose() == Purpose::Development).then(|| {
-        "signed with development keys: whoever can read them can start anything on a device that trusts them".to_owned()
+        "signed with development keys: everyone who can read them can start any program on a device that trusts them".to_owned()
     })
 }
 
-/// The parts of an image that have signatures.
+/// The signed parts of an image.
 pub(crate) struct Signed {
     /// systemd-boot.
     pub(crate) loader: Vec<u8>,
-    /// What systemd-boot starts, as blob.
+    /// The kernel image, as blob.
     pub(crate) uki: Digest,
     /// Signed writes of the firmware's variables, by name.
     writes: Vec<(String, Vec<u8>)>,
 }
 
-/// A kernel image with the signature by which TPMs know it: the key of a device's state is given to what measures like this. An
-/// image that measures nothing, Xen, stays as it is.
+/// A kernel image with the signed policy for TPMs, which release the key of P3 to images with this measurement. Xen's
+/// image has no stub that measures, and stays unchanged.
 ///
 /// # Errors
-/// When the signature is to be made elsewhere, or the image has no room for it.
+/// When the private key is elsewhere, or the image has no room.
 pub fn with_policy(keys: &Keys, version: &str, image: Vec<u8>) -> Result<Vec<u8>, Error> {
     let bad = |e: boot::pe::Error| Error::Signed { problem: e.to_string() };
     if !measure::is_measured(&image).map_err(bad)? {
@@ -71,8 +71,8 @@ pub fn with_policy(keys: &Keys, version: &str, image: Vec<u8>) -> Result<Vec<u8>
 }
 
 impl Signed {
-    /// Signs the EFI programs `loader` and `uki`, and what enrolls the certificates. Where private keys are elsewhere, this takes
-    /// two requests: the signature over a program covers that over what it measures.
+    /// Signs the EFI programs `loader` and `uki`, and the writes that enroll the certificates. With private keys
+    /// elsewhere, this needs two requests, because the signature of a program covers the policy in it.
     pub(crate) fn new(keys: &Keys, version: &str, cas: &Cas, loader: Digest, uki: Digest) -> Result<Self, Error> {
         let (loader, uki) = (cas.read(&loader)?, with_policy(keys, version, cas.read(&uki)?)?);
         let programs = [efi::Pending::new(&loader)?, efi::Pending::new(&uki)?];
@@ -99,8 +99,8 @@ impl Signed {
         Ok(Self { loader, uki: cas.put(&uki)?, writes })
     }
 
-    /// The EFI system partition with them, as blob. What enrolls keys is of use to firmware without shim only: shim has its own
-    /// way, and would not be started any more.
+    /// The EFI system partition with the signed parts, as blob. An image with shim has no keys to enroll in the
+    /// firmware: after enrolling them, the firmware would refuse shim.
     pub(crate) fn esp(self, esp: Esp, shim: Option<loader::Shim>, cas: &Cas) -> Result<Digest, Error> {
         let bad = |problem: String| Error::Signed { problem };
         let folder = tempfile::tempdir_in(cas.tmp()).map_err(|e| bad(e.to_string()))?;

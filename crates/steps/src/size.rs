@@ -1,4 +1,4 @@
-//! What an image is made of, in bytes: read from the very blobs that it consists of.
+//! Measures the parts of an image, by reading its blobs.
 
 use crate::slot::Root;
 use ::size::{Kind, Node};
@@ -11,10 +11,10 @@ use std::{
 };
 use types::Bytes;
 
-/// Raised when the same blobs would give another tree.
+/// The version of the step: raise it when the same blobs would give another tree.
 pub(crate) const VERSION: u32 = 1;
 
-/// What the blobs are called.
+/// The inputs' names.
 #[derive(Debug, Clone, Default, serde::Serialize, serde::Deserialize)]
 pub(crate) struct Size {
     /// A component's layers, in the order in which they lie on each other.
@@ -25,14 +25,14 @@ pub(crate) struct Size {
 #[derive(Debug, Clone, serde::Serialize, serde::Deserialize)]
 pub(crate) struct LayerOf {
     pub(crate) name: String,
-    /// The images of the store that hold it.
+    /// The images of the store with this layer.
     pub(crate) images: Vec<String>,
 }
 
-/// Which Debian package brought which files, as `debs` steps write it.
+/// The Debian package of each file, as `debs` steps write it.
 pub(crate) type Origins = BTreeMap<String, Vec<String>>;
 
-/// Inputs as [`LayerOf`] says, `root`, `slot`, `initrd`, `uki`, `esp`, `config`; output `tree` ([`Node`] as JSON).
+/// Inputs of [`LayerOf`], `root`, `slot`, `initrd`, `uki`, `esp`, `config`; output `tree` ([`Node`] as JSON).
 pub(crate) fn size(ctx: &mut Ctx<'_>) -> Result<(), StepError> {
     let params: Size = ctx.params()?;
     let components = params.components.iter().map(|(name, layers)| component(ctx, name, layers));
@@ -55,7 +55,7 @@ fn length(ctx: &Ctx<'_>, label: &str) -> Result<Bytes, StepError> {
     Ok(Bytes(fs::metadata(ctx.input(label)?)?.len()))
 }
 
-/// The slot: its components, then what holds them together.
+/// The slot: its components, then documents, file system and verity tree.
 fn store(ctx: &Ctx<'_>, components: Vec<Node>) -> Result<Node, StepError> {
     let root: Root = serde_json::from_slice(&fs::read(ctx.input("root")?)?)?;
     let slot = length(ctx, "slot")?;
@@ -102,7 +102,7 @@ fn by_package(files: impl Iterator<Item = (String, Bytes, Bytes)>, origins: &Ori
     packages.into_iter().map(node).collect()
 }
 
-/// The EFI program by its sections; the initramfs also by what it is unpacked.
+/// The EFI program by its sections; the initramfs also by its unpacked files.
 fn uki(ctx: &Ctx<'_>) -> Result<Node, StepError> {
     let image = fs::read(ctx.input("uki")?)?;
     let initrd = ctx.labels("initrd").next().map(|label| ctx.input(label)).transpose()?;
@@ -121,7 +121,7 @@ fn uki(ctx: &Ctx<'_>) -> Result<Node, StepError> {
     Ok(Node::whole(Kind::File, "uki", Bytes(image.len() as u64), "EFI stub and texts", parts))
 }
 
-/// The length of what a zstd archive holds.
+/// The unpacked length of a zstd archive.
 fn unpacked(archive: &Path) -> io::Result<u64> {
     io::copy(&mut zstd::Decoder::new(File::open(archive)?)?, &mut io::sink())
 }

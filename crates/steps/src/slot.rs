@@ -14,7 +14,7 @@ use std::{
 use store::{NewImage, Role, ServiceSpec};
 use types::{Arch, Bytes, Digest};
 
-/// Raised when the same layers would give another store.
+/// The version of the step: raise it when the same layers would give another store.
 pub(crate) const VERSION: u32 = 2;
 
 /// An image of the store.
@@ -35,7 +35,7 @@ pub(crate) struct Store {
     pub(crate) images: Vec<Image>,
 }
 
-/// What the kernel must be told of a slot.
+/// The kernel's arguments for a slot.
 #[derive(Debug, Clone, serde::Serialize, serde::Deserialize)]
 pub struct Root {
     /// Root hash of the verity tree.
@@ -44,12 +44,12 @@ pub struct Root {
     pub data_blocks: u64,
 }
 
-/// What a store is made of: what a device fetches of it when it does not have it.
+/// The parts of a store, which a device fetches one by one.
 #[derive(Debug, Clone, serde::Serialize, serde::Deserialize)]
 pub struct StoreParts {
     /// `index.json`.
     pub index: String,
-    /// Manifests and configurations, JSON all of them.
+    /// Manifests and configurations, as JSON.
     pub documents: Vec<String>,
     /// Layers, with their sizes.
     pub layers: Vec<(Digest, Bytes)>,

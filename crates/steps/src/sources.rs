@@ -1,4 +1,4 @@
-//! Digests of the source tree: what a step reads of it is part of the step's key.
+//! Digests of the source tree, for the keys of steps that read parts of it.
 
 use crate::Error;
 use std::{
@@ -13,8 +13,8 @@ pub(crate) fn file(path: &Path) -> Result<Digest, Error> {
     Ok(Digest::of(&fs::read(path).map_err(|source| Error::Source { path: path.to_owned(), source })?))
 }
 
-/// The digest of a folder: names, kinds, link targets, the executable bit and bytes of everything in it, as
-/// [`tree::Tree::from_folder`] sees it.
+/// The digest of a folder: names, kinds, link targets, the executable bit and bytes of everything in it, as read by
+/// [`tree::Tree::from_folder`].
 pub(crate) fn folder(path: &Path) -> Result<Digest, Error> {
     let io = |source| Error::Source { path: path.to_owned(), source };
     let mut hasher = Hasher::default();
@@ -29,8 +29,8 @@ pub(crate) fn folder(path: &Path) -> Result<Digest, Error> {
     Ok(hasher.finish())
 }
 
-/// The crates that a crate of the device's workspace is made of, itself among them, as folders relative to the repository:
-/// what its manifest, and theirs, name by `path = …`.
+/// A crate of the device's workspace and the crates of ours on which it depends, as folders relative to the repository:
+/// the `path = …` of its manifest, and of theirs.
 pub(crate) fn crates(root: &Path, folder: &str) -> Result<BTreeSet<String>, Error> {
     let mut found = BTreeSet::new();
     let mut open = vec![folder.to_owned()];
@@ -42,7 +42,7 @@ pub(crate) fn crates(root: &Path, folder: &str) -> Result<BTreeSet<String>, Erro
             let manifest = manifest(root, workspace)?;
             for (name, value) in manifest.get(table).and_then(toml::Value::as_table).into_iter().flatten() {
                 if value.get("workspace").is_some() {
-                    // named in the workspace's own manifest: the device's for its members, the builder's for crates/
+                    // the workspace's own manifest names it: the device's for its members, the builder's for crates/
                     let top = if folder.starts_with("pkg/") { "pkg" } else { "." };
                     let manifest = self::manifest(root, top)?;
                     let path = manifest.get("workspace").and_then(|w| w.get("dependencies")?.get(name)?.get("path"));
@@ -63,8 +63,8 @@ pub(crate) fn members(root: &Path) -> Result<Vec<String>, Error> {
     Ok(members.into_iter().flatten().filter_map(toml::Value::as_str).map(|m| format!("pkg/{m}")).collect())
 }
 
-/// The builder's workspace manifest with those of `crates` that are in it, and of its dependencies what they inherit: a
-/// dependency of the builder alone compiles no program of the device anew.
+/// The builder's workspace manifest, reduced to `crates` and the dependencies that they inherit. So a change of the
+/// builder's own dependencies recompiles no program of the device.
 pub(crate) fn shared_manifest(root: &Path, crates: &[String]) -> Result<String, Error> {
     let shared: Vec<&String> = crates.iter().filter(|c| !c.starts_with("pkg/")).collect();
     let mut inherited = BTreeSet::new();
@@ -93,7 +93,7 @@ fn manifest(root: &Path, folder: &str) -> Result<toml::Table, Error> {
     text.parse().map_err(|source| Error::Manifest { path, source: Box::new(source) })
 }
 
-/// `path` as seen from `folder`, both relative to the repository.
+/// `path` relative to `folder`, both relative to the repository.
 fn join(folder: &str, path: &str) -> String {
     let mut parts: Vec<&str> = folder.split('/').filter(|p| *p != ".").collect();
     for part in path.split('/') {

@@ -25,8 +25,8 @@ pub(crate) fn os_release(project: &Project, target: Target) -> String {
     })
 }
 
-/// Raised when no earlier image may start any more: whoever checks SBAT (shim, `SBAT.md`) then refuses those of a lower
-/// generation.
+/// The generation in SBAT: raise it when no earlier image may start any more. shim then refuses images of a lower
+/// generation (shim, `SBAT.md`).
 const GENERATION: u32 = 1;
 
 /// Our line of SBAT: component, generation, vendor, package, version, address.
@@ -67,8 +67,8 @@ pub(crate) fn root(project: &Project, target: Target) -> Result<BTreeMap<String,
     Ok(texts)
 }
 
-/// What systemd-repart is told of a partition (repart.d(5)): it finds those that are there by type and order, and makes the
-/// others.
+/// The definition of a partition for systemd-repart (repart.d(5)), which finds existing partitions by type and order
+/// and makes the others.
 fn repart(n: usize, partition: &defs::Partition) -> (String, String) {
     let kind = crate::disk::kind(partition.role);
     let mut text = format!("[Partition]\nType={}\nLabel={}\n", kind.guid(), partition.label);

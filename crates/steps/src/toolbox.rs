@@ -5,7 +5,7 @@ use graph::{Ctx, StepError};
 use std::collections::BTreeMap;
 use tree::{Entry, Tree, TreePath};
 
-/// Raised when the same packages would be unpacked differently.
+/// The version of the step: raise it when the same packages would be unpacked differently.
 pub(crate) const VERSION: u32 = 4;
 
 /// What base-files links at the top: everything lives below `usr`.

@@ -1,17 +1,17 @@
-//! Running a program of the toolbox in the sandbox, with its output in the step's log.
+//! Runs a program of the toolbox in the sandbox, with its output in the step's log.
 
 use graph::{Ctx, StepError};
 use sandbox::{Bind, Io, Network, Overlay, Sandbox};
 use std::{collections::BTreeMap, path::Path};
 
-/// A program to be run in a toolbox tree that is an input of the step.
+/// A program to run in a toolbox tree, which is an input of the step.
 pub(crate) struct Tool<'a, 'c> {
     ctx: &'a Ctx<'c>,
     sandbox: Sandbox,
 }
 
 impl<'a, 'c> Tool<'a, 'c> {
-    /// In the toolbox tree that the step has as input `label`.
+    /// A program in the toolbox tree of the input `label`.
     pub(crate) fn new(ctx: &'a Ctx<'c>, label: &str) -> Result<Self, StepError> {
         let tmp = ctx.scratch()?.join("tmp");
         std::fs::create_dir_all(&tmp)?;
@@ -21,19 +21,19 @@ impl<'a, 'c> Tool<'a, 'c> {
         Ok(Self { ctx, sandbox })
     }
 
-    /// Shows a file or folder, read-only.
+    /// Mounts a file or folder read-only.
     pub(crate) fn read(mut self, source: &Path, target: &str) -> Self {
         self.sandbox.binds.push(Bind { source: source.to_owned(), target: target.into(), writable: false });
         self
     }
 
-    /// Shows a file or folder that may be written.
+    /// Mounts a file or folder writable.
     pub(crate) fn writable(mut self, source: &Path, target: &str) -> Self {
         self.sandbox.binds.push(Bind { source: source.to_owned(), target: target.into(), writable: true });
         self
     }
 
-    /// Shows a folder that may be written without changing it: changes go to `upper`, a folder of the step's.
+    /// Mounts a folder as an overlay: changes go to `upper`, a folder of the step, and not to the folder.
     pub(crate) fn overlay(mut self, lower: &Path, target: &str, upper: &Path) -> Result<Self, StepError> {
         let work = upper.with_extension("work");
         for folder in [upper, &work] {
@@ -65,7 +65,7 @@ impl<'a, 'c> Tool<'a, 'c> {
     }
 }
 
-/// The environment that network clients get from the host: certificates and proxies, which companies set.
+/// The host's environment for network clients: certificates and proxies, which companies set.
 pub(crate) fn host_network_env() -> BTreeMap<String, String> {
     const PASSED: [&str; 12] = [
         "HTTP_PROXY",

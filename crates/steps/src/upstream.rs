@@ -1,4 +1,4 @@
-//! Taking over another version of an upstream Go program: its replacements and checksums become ours.
+//! Changes the version of an upstream Go program: its replacements and checksums become ours.
 
 use crate::{
     Error, Inputs,
@@ -18,7 +18,8 @@ use types::Cancel;
 /// built from. Returns the folder.
 ///
 /// # Errors
-/// When no program is called so, the version is not served, or upstream's files cannot be taken over. Nothing is written then.
+/// When no program has this name, the version does not exist, or upstream's files cannot be used. Nothing is written
+/// then.
 pub fn take_over(
     inputs: &Inputs<'_>,
     name: &str,
@@ -65,7 +66,7 @@ pub fn take_over(
         };
         return Err(wrong(format!("{query}: {error}{hint}")));
     }
-    // the client names the folder as it saw it
+    // the client names the folder by its path in the sandbox
     let unpacked = scratch.path().join(download.dir.strip_prefix("/src").unwrap_or(&download.dir));
     let upstream = GoMod::parse(&read(&unpacked.join("go.mod"))?).map_err(|e| wrong(format!("upstream's: {e}")))?;
     let sum = GoSum::parse(&read(&unpacked.join("go.sum"))?).map_err(|e| wrong(format!("upstream's go.sum: {e}")))?;

@@ -1,4 +1,4 @@
-//! What the definitions ask of the lock.
+//! The inputs that the definitions need from the lock.
 
 use crate::{Error, sources};
 use defs::{Deb, Definitions, Located};
@@ -6,10 +6,10 @@ use lock::{Root, VendorKind, Wanted, WantedSet, WantedVendor};
 use std::collections::BTreeMap;
 use types::{Arch, Digest};
 
-/// The architecture of build tools: where this program runs.
+/// The architecture of build tools: this host's.
 ///
 /// # Errors
-/// When it runs where images cannot be built.
+/// On a host that cannot build images.
 pub fn host() -> Result<Arch, Error> {
     Arch::host().ok_or(Error::Host)
 }
@@ -17,12 +17,12 @@ pub fn host() -> Result<Arch, Error> {
 /// Debian's suites, by codename, in the order of preference on equal versions.
 pub const SUITES: [&str; 4] = ["trixie-security", "trixie-updates", "trixie", "trixie-backports"];
 
-/// What of each suite may be used. Nothing of the second is ever needed by a package of the first: only sets of firmware and
-/// microcode name any of it.
+/// The components of each suite. Packages of the first never depend on the second; only sets of firmware and microcode
+/// name packages of it.
 pub const COMPONENTS: [&str; 2] = ["main", "non-free-firmware"];
 
-/// The toolbox set of tools that work for one architecture, such as its compilers, linker and emulator: `rust-arm64`. They run
-/// on any host; a build fetches and unpacks those of the architectures that it builds for.
+/// The toolbox set of tools that work for one architecture, such as its compilers, linker and emulator: `rust-arm64`.
+/// They run on any host; a build fetches and unpacks the sets of its target architectures.
 pub fn tools_for(tools: &str, target: Arch) -> String {
     format!("{tools}-{target}")
 }
@@ -33,7 +33,7 @@ pub(crate) const KERNEL_SOURCE: &str = "kernel-source";
 pub(crate) const FIRMWARE: &str = "firmware";
 pub(crate) const MICROCODE: &str = "microcode";
 
-/// The sets of the boot loader and of what starts it on firmware that does not know the owner.
+/// The sets of the boot loader and of shim.
 pub(crate) const BOOT: &str = "boot";
 pub(crate) const SHIM: &str = "shim";
 
@@ -45,15 +45,15 @@ pub(crate) fn package_set(package: &str) -> String {
 /// The set that holds the hypervisor.
 pub(crate) const HYPERVISOR: &str = "hypervisor";
 
-/// The input that holds all crates of the device's workspace.
+/// The input with all crates of the device's workspace.
 pub(crate) const CARGO: &str = "cargo/pkg";
 
-/// The input that holds all modules of a Go program.
+/// The input with all modules of a Go program.
 pub(crate) fn go_vendor(package: &str, dir: &str) -> String {
     format!("go/{package}/{dir}")
 }
 
-/// Everything that the definitions ask for, for these architectures: the device's packages for each, and the toolbox for
+/// Everything that the definitions name, for these architectures: the device's packages for each, and the toolbox for
 /// hosts of each.
 ///
 /// # Errors
@@ -99,7 +99,7 @@ pub fn wanted(defs: &Definitions, archs: &[Arch]) -> Result<Wanted, Error> {
 
 fn device_sets(defs: &Definitions, arch: Arch, sets: &mut Vec<WantedSet>) {
     let none = BTreeMap::new();
-    // bases come before what stands on them: packages without a base first
+    // bases come before the packages on top of them: packages without a base first
     let mut packages: Vec<_> = defs.packages.values().collect();
     packages.sort_by_key(|p| (defs.with_bases(p).len(), p.name.value.clone()));
     for package in packages
@@ -152,7 +152,7 @@ fn set_of(
 ) -> WantedSet {
     let root = |deb: &Located<Deb>| Root { name: deb.name.clone(), file: (*deb.at.file).into(), line: deb.at.line };
     let roots = debs.iter().filter(|d| d.is_for(arch)).map(root).collect();
-    // the line of the reason is that of the name, or the next
+    // the reason is on the name's line, or on the next
     let left_out = |(name, why): (&String, &Located<String>)| Root {
         name: name.clone(),
         file: (*why.at.file).into(),

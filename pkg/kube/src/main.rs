@@ -31,7 +31,7 @@ use std::{
 
 const USAGE: &str = "usage: kube run             configure and run this Kubernetes node
        kube ready           exit code 0 when the node and its DNS are ready
-       kube status [--json] what runs here and what does not";
+       kube status [--json] show the node's workload and its faults";
 
 fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();

@@ -34,8 +34,8 @@ pub(crate) struct Options {
     pub(crate) reboot: bool,
 }
 
-/// Goes on with an update that was interrupted, if there is one. One that this device refuses is recorded and not tried again; any
-/// other error is returned, so that the unit tries again after a while.
+/// Goes on with an update that was interrupted, if there is one. One that this device refuses is recorded and not tried
+/// again; any other error is returned, so that the unit tries again after a while.
 pub(crate) fn resume(paths: &Paths, system: &dyn System) -> Result<(), Error> {
     let records = Records::open(paths);
     let Some(progress) = records.progress() else { return Ok(()) };

@@ -4,10 +4,11 @@
 //!  floor.json on P3                 raised by `bless` to EVEK_FLOOR of each image that is good
 //!  EVEK_FLOOR of the running image  protected by dm-verity; the lower bound once that image is good
 //! ```
-//! A damaged `floor.json` closes the way back: until its owner removes the file, nothing older than the running image is accepted.
+//! A damaged `floor.json` closes the way back: until its owner removes the file, nothing older than the running image
+//! is accepted.
 //!
-//! > **Warning.** The boot loader does not look at the floor. Someone who can write to the disk can still start an older image that
-//! > is signed; revoke such images in `dbx`.
+//! > **Warning.** The boot loader does not look at the floor. Someone who can write to the disk can still start an
+//! > older image that is signed; revoke such images in `dbx`.
 
 use crate::{
     error::Error,

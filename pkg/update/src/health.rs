@@ -49,8 +49,8 @@ pub(crate) fn bless(paths: &Paths, system: &dyn System) -> Result<(), Error> {
     }
 }
 
-/// Waits while P3 is closed to this image, although it holds what another image may open: then `trial` gives this one up. A P3 that
-/// holds nothing is no reason: no image could do better.
+/// Waits while P3 is closed to this image, although it holds what another image may open: then `trial` gives this one
+/// up. A P3 that holds nothing is no reason: no image could do better.
 fn opens_p3(paths: &Paths, system: &dyn System) {
     let mut printed = false;
     while let Some(reason) = closed(paths) {
@@ -75,8 +75,8 @@ fn closed(paths: &Paths) -> Option<String> {
     holds.then(|| report["reason"].as_str().unwrap_or("see `vault status`").to_owned())
 }
 
-/// Waits until every address answers that the owner names. A mistake in CONFIG asks for nothing: it must not give up an image that
-/// is good.
+/// Waits until every address answers that the owner names. A mistake in CONFIG asks for nothing: it must not give up an
+/// image that is good.
 fn reach(paths: &Paths, system: &dyn System) {
     let (config, warning) = Config::or_default(paths);
     warning.iter().for_each(|text| eprintln!("warning: {text}"));

@@ -1,5 +1,5 @@
-//! The boot loader of an update has a trial of its own, once the image is good: one that is signed and whole may still fail on this
-//! hardware, and the one that works must stay until the result is known.
+//! The boot loader of an update has a trial of its own, once the image is good: one that is signed and whole may still
+//! fail on this hardware, and the one that works must stay until the result is known.
 //!
 //! ```text
 //!  image is good         second copy = new ─► boot entry ─► BootNext ─► loader.json: trial
@@ -64,8 +64,8 @@ impl<'a, B: Blocks> Loader<'a, B> {
         Self { records, device, variables: Variables::of(paths), arch, boot_id: machine::boot_id(), signed }
     }
 
-    /// Ends the trial of the start before, and begins the trial of the boot loader that is kept. `good`: that boot loader came with the
-    /// running image, which is good.
+    /// Ends the trial of the start before, and begins the trial of the boot loader that is kept. `good`: that boot
+    /// loader came with the running image, which is good.
     pub(crate) fn settle(&self, good: bool) -> Result<(), Error> {
         let kept = self.records.loader()?;
         let newer = |trial: &LoaderTrial| kept.as_ref().is_some_and(|kept| Digest::of(kept) != trial.digest);
@@ -88,8 +88,8 @@ impl<'a, B: Blocks> Loader<'a, B> {
         }
     }
 
-    /// Ends a trial without a judgement, as a newer one demands: no boot entry starts the second copy, which is no longer the one on
-    /// trial. The record of a failure stays.
+    /// Ends a trial without a judgement, as a newer one demands: no boot entry starts the second copy, which is no
+    /// longer the one on trial. The record of a failure stays.
     pub(crate) fn forget(&self) -> Result<(), Error> {
         let trial = self.records.loader_trial().filter(|trial| trial.state != LoaderState::Failed);
         let kept = self.records.loader()?;

@@ -73,8 +73,8 @@ fn failed(records: &Records, status: &Status, running: &Running, panic: Option<S
     records.forget_loader()
 }
 
-/// Why the kernel panicked the last time, where the firmware has kept it (kernel, `Documentation/ABI/testing/pstore`). Removing it
-/// there makes room: firmware that has none left refuses to start on some machines.
+/// Why the kernel panicked the last time, where the firmware has kept it (kernel, `Documentation/ABI/testing/pstore`).
+/// Removing it there makes room: firmware that has none left refuses to start on some machines.
 fn last_words(folder: &Path) -> Option<String> {
     let items = fs::read_dir(folder).ok()?;
     let mut panic = None;

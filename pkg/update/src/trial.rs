@@ -4,8 +4,8 @@
 //!  trial      from the first second on     ─► found good: ends   ─► time is over: the reason is recorded, restart
 //!  emergency  systemd in emergency mode    ─► on trial: restart after a moment   ─► else: restart after a while
 //! ```
-//! Neither needs P3, CONFIG, udev or any other unit. systemd-boot counts the starts of an image on trial in the name of its file, so
-//! a restart is all that it takes to come back to the image before.
+//! Neither needs P3, CONFIG, udev or any other unit. systemd-boot counts the starts of an image on trial in the name of
+//! its file, so a restart is all that it takes to come back to the image before.
 
 use crate::{
     config::Config,

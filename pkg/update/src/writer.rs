@@ -1,7 +1,7 @@
 //! Writes a slot's partition so that it has the signed root hash.
 //!
-//! Every layer is written straight to its place: from the running store where that has it, else from the source. No bytes are kept
-//! anywhere else. An interrupted update finds the layers that it has written by their digests.
+//! Every layer is written straight to its place: from the running store where that has it, else from the source. No
+//! bytes are kept anywhere else. An interrupted update finds the layers that it has written by their digests.
 
 use crate::{error::Error, source::Fetch};
 use artefact::{Blob, Update};

@@ -17,9 +17,9 @@ mod vif;
 use std::{ffi::OsStr, path::Path, process::ExitCode};
 
 const USAGE: &str = "\
-Usage: xen-tools store [<argument of xenstored>…]   mount xenfs where xenstored looks for it, then become xenstored
-       vif online|offline                           what xl runs for a network card, as /etc/xen/scripts/vif
-       block add|remove                             what xl runs for a disk, as /etc/xen/scripts/block";
+Usage: xen-tools store [<argument of xenstored>…]   mount xenfs for xenstored, then become xenstored
+       vif online|offline                           connect a network card; xl calls it as /etc/xen/scripts/vif
+       block add|remove                             connect a disk; xl calls it as /etc/xen/scripts/block";
 
 fn main() -> ExitCode {
     let mut args = std::env::args_os();

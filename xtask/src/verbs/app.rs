@@ -1,4 +1,4 @@
-//! `app`: declarations of apps, read as a device reads them.
+//! `app`: checks declarations of apps with the device's code.
 
 use crate::{cli, failure::Failure};
 use app::App;

@@ -1,4 +1,4 @@
-//! `bench`: what users wait for, measured. Nothing is judged here; tests have no clocks.
+//! `bench`: measures the builds that users wait for. It judges nothing, because tests depend on no clock.
 
 use super::modules;
 use crate::{
@@ -16,11 +16,11 @@ use std::{
 };
 use types::{Arch, Flavour};
 
-/// Kinds of steps that put images together, as against compiling and unpacking tools.
+/// Kinds of steps that assemble images, in contrast to compiling and unpacking tools.
 const ASSEMBLY: [&str; 8] = ["debs", "erofs", "top", "kernel", "initramfs", "slot", "uki", "esp"];
 const RUNS: usize = 5;
 
-/// Prints a line a measurement: median, least and most of several runs, in seconds.
+/// Prints a line for each measurement: median, minimum and maximum of several runs, in seconds.
 pub(crate) fn bench(common: &Common) -> Result<(), Failure> {
     let session = Session::open(common)?;
     let wanted = [Flavour::Kvm, Flavour::Kubevirt].map(|flavour| steps::Target { flavour, arch: Arch::Amd64 });
@@ -43,7 +43,7 @@ pub(crate) fn bench(common: &Common) -> Result<(), Failure> {
     measure("one line of pkg/kube's agent changed, HV=kubevirt", || {
         n += 1;
         let stamp = Instant::now();
-        // a constant that the program keeps, and that no earlier run has had
+        // a constant that the compiler keeps, new in each run
         fs::write(&agent, format!("{text}\n#[used]\nstatic BENCH: &str = \"{n} {stamp:?}\";\n"))?;
         image(common, copy.path(), "kubevirt")
     })?;
@@ -69,7 +69,7 @@ fn measure(what: &str, mut run: impl FnMut() -> Result<(), Failure>) -> Result<(
     Ok(())
 }
 
-/// The files of this checkout that git knows, as they are now, somewhere else.
+/// A copy of this checkout's tracked files, in their current state.
 fn checkout(to: &Path) -> Result<(), Failure> {
     let list = Command::new("git").current_dir(root()).args(["ls-files", "-z"]).output()?;
     for name in list.stdout.split(|b| *b == 0).filter(|n| !n.is_empty()) {
@@ -81,7 +81,7 @@ fn checkout(to: &Path) -> Result<(), Failure> {
     Ok(())
 }
 
-/// This program as a user runs it, in another checkout.
+/// This program for another checkout, as a user runs it.
 fn image(common: &Common, root: &Path, hv: &str) -> Result<(), Failure> {
     let mut command = Command::new(std::env::current_exe()?);
     command.env("EVEK_ROOT", root).args(["image", "--offline", "--hv", hv]);

@@ -1,8 +1,12 @@
-//! `check`: format, lints, docs and licences, for both workspaces.
+//! `check`: format, lints, docs, licences and the words of prose, for both workspaces.
+
+mod prose;
+mod words;
 
 use crate::{exit::Exit, failure::Failure, session::root};
 use serde_json::Value;
 use std::process::{Command, Output};
+use types::count;
 
 /// Licences that dependencies may have, by SPDX identifier. All permit use in an Apache-2.0 program.
 const ALLOWED: [&str; 14] = [
@@ -63,8 +67,9 @@ pub(crate) fn check() -> Result<(), Failure> {
         step("licences", licences(manifest))?;
     }
     step("reference", reference())?;
+    step("words", words_are_fine())?;
     if failed.is_empty() {
-        eprintln!("format, lints, docs, licences: clean");
+        eprintln!("format, lints, docs, licences, words: clean");
         Ok(())
     } else {
         failed.dedup();
@@ -82,13 +87,25 @@ fn cargo(args: &[&str], env: &[(&str, &str)]) -> Result<bool, Failure> {
     Ok(command(args).envs(env.iter().copied()).status()?.success())
 }
 
-/// Whether docs/reference.md is what the types say now.
+/// Whether docs/reference.md matches the types.
 fn reference() -> Result<bool, Failure> {
     let same = std::fs::read_to_string(root().join("docs/reference.md"))? == defs::reference();
     if !same {
         eprintln!("docs/reference.md is older than the types: run `cargo xtask schema --reference`");
     }
     Ok(same)
+}
+
+/// Whether docs and comments are free of the words that REVIEW.md replaces.
+fn words_are_fine() -> Result<bool, Failure> {
+    let findings = words::check(&root())?;
+    for finding in &findings {
+        eprintln!("{finding}");
+    }
+    if !findings.is_empty() {
+        eprintln!("{} in docs and comments; REVIEW.md gives the reasons", count(findings.len(), "refused place"));
+    }
+    Ok(findings.is_empty())
 }
 
 fn licences(manifest: &str) -> Result<bool, Failure> {

@@ -1,4 +1,4 @@
-//! `debug`: arguments for the kernel of a device that is in use, signed by a key of their own.
+//! `debug`: signed arguments for the kernel of a device in use.
 
 use super::keys;
 use crate::{
@@ -25,7 +25,7 @@ pub(crate) fn run(common: &Common, verb: &cli::Debug) -> Result<(), Failure> {
     }
 }
 
-/// Writes an addon; prints where.
+/// Writes an addon; prints its path.
 fn write_addon(session: &Session, target: Target, add: Option<&str>, to: &Path) -> Result<(), Failure> {
     let name = to.file_name().unwrap_or_default().to_string_lossy().into_owned();
     if addon::named([name]).is_empty() {
@@ -47,14 +47,14 @@ fn write_addon(session: &Session, target: Target, add: Option<&str>, to: &Path) 
     write(to, &program)?;
     session.events.say(&format!(
         "{arguments}\n\
-         copy it into loader/addons on the EFI system partition of the device; it counts from the next start on, if the\n\
-         firmware knows the debug key, which it does after `cargo xtask debug allow`"
+         copy it into loader/addons on the EFI system partition of the device; the next start uses it if the firmware\n\
+         trusts the debug key: `cargo xtask debug allow`"
     ));
     println!("{}", to.display());
     Ok(())
 }
 
-/// Writes the signed write of `db`, or for shim the certificate; prints where.
+/// Writes the signed write of `db`, or for shim the certificate; prints its path.
 fn write_allowance(session: &Session, to: &Path) -> Result<(), Failure> {
     let keys = keys::open(session)?;
     if to.extension().is_some_and(|extension| extension == "cer") {
@@ -69,31 +69,32 @@ fn write_allowance(session: &Session, to: &Path) -> Result<(), Failure> {
     write(to, &signed(steps::allowance(&keys))?)?;
     session.events.say(&format!(
         "{}\n\
-         from then on it starts whatever the debug key has signed, and its TPM does not give the key of P3: have the recovery\n\
-         key ready, docs/vault.md",
+         from then on it starts everything that the debug key signed, and its TPM does not release the key of P3: have the\n\
+         recovery key ready, docs/vault.md",
         to_be_done(Name::DB, to)
     ));
     println!("{}", to.display());
     Ok(())
 }
 
-/// Writes the signed write of `dbx`; prints where.
+/// Writes the signed write of `dbx`; prints its path.
 fn write_prohibition(session: &Session, to: &Path) -> Result<(), Failure> {
     write(to, &signed(steps::prohibition(&keys::open(session)?))?)?;
     session.events.say(&format!(
         "{}\n\
-         from then on it starts nothing that this debug key has signed, whatever `debug allow` writes; its TPM does not give\n\
-         the key of P3 before `vault seal`: have the recovery key ready, docs/vault.md",
+         from then on it refuses everything that this debug key signed, also after another `debug allow`; its TPM does not\n\
+         release the key of P3 before `vault seal`: have the recovery key ready, docs/vault.md",
         to_be_done(Name::DBX, to)
     ));
     println!("{}", to.display());
     Ok(())
 }
 
-/// How a device takes a write of a variable.
+/// The commands that apply a write of a variable on a device.
 fn to_be_done(name: Name<'_>, file: &Path) -> String {
-    // The file does not have the attributes, which efivarfs wants in front, in one write with the rest (kernel,
-    // `Documentation/filesystems/efivarfs.rst`): 0x67, which is 147 in octal, for all shells.
+    // efivarfs requires the attributes in front, in one write with the rest (kernel,
+    // `Documentation/filesystems/efivarfs.rst`); the file does not contain them. They are 0x67, in octal 147 for all
+    // shells.
     let variable = Variables::default().path(name);
     format!(
         "on the device, as root, once:\n\
@@ -104,7 +105,7 @@ fn to_be_done(name: Name<'_>, file: &Path) -> String {
     )
 }
 
-/// What has been signed; else the request goes where others look for it.
+/// The signed bytes; if a private key is elsewhere, writes the request for a signature.
 fn signed(made: Result<Vec<u8>, Error>) -> Result<Vec<u8>, Failure> {
     match made {
         Err(Error::Sign(sign::Error::Wanted(request))) => Err(keys::ask(request.wanted, &root().join("dist"))),

@@ -1,4 +1,4 @@
-//! `doctor`: what this host can do, and what to do about the rest.
+//! `doctor`: checks this host, and prints remedies.
 
 use crate::{cli::Common, exit::Exit, failure::Failure, session::Session};
 use debian::Archive;

@@ -22,7 +22,7 @@ pub(crate) fn images(common: &Common, choice: &Images) -> Result<(), Failure> {
     Ok(())
 }
 
-/// The same in a session that is open, signed.
+/// Builds and publishes signed images in an open session.
 pub(crate) fn build(
     session: &Session,
     project: &Project,
@@ -31,7 +31,7 @@ pub(crate) fn build(
     build_with(session, project, targets, Some(&keys::open(session)?))
 }
 
-/// All images are one graph, so that nothing is made twice and no processor waits.
+/// All images are one graph, so that shared steps run once and no processor waits.
 fn build_with(
     session: &Session,
     project: &Project,
@@ -50,11 +50,11 @@ fn build_with(
         let sizes = &steps::report(project, *target, cache, targets, &own)?;
         let artefact = Artefact { project, target: *target, cache, graph: &graph, targets, built: &own, sizes };
         match artefact.publish(keys, &dist) {
-            // what is missing for all of them is asked for at once
+            // one request for the missing signatures of all images
             Err(steps::Error::Sign(sign::Error::Wanted(request))) => wanted.extend(request.wanted),
             other => {
                 let published = other?;
-                tell(session, &published, sizes);
+                report(session, &published, sizes);
                 all.push(published);
             }
         }
@@ -62,8 +62,8 @@ fn build_with(
     if wanted.is_empty() { Ok(all) } else { Err(keys::ask(wanted, &dist)) }
 }
 
-/// What there is to say about an image that is done.
-fn tell(session: &Session, published: &Published, sizes: &size::Report) {
+/// Prints the result of an image.
+fn report(session: &Session, published: &Published, sizes: &size::Report) {
     let state = if published.unchanged { "unchanged" } else { "written" };
     let image = &published.image;
     session.events.say(&format!("{}: {state}, root hash {}", image.version, image.root_hash.short()));
@@ -77,7 +77,7 @@ fn tell(session: &Session, published: &Published, sizes: &size::Report) {
     session.events.say(&size::verdict(&sizes.fits));
 }
 
-/// One image in a session that is open.
+/// Builds one image in an open session.
 pub(crate) fn image(session: &Session, project: &Project, target: &Target) -> Result<Published, Failure> {
     let target = steps::Target { flavour: target.hv, arch: target.arch };
     let published = build(session, project, &[target])?;

@@ -1,4 +1,4 @@
-//! `keys`: who signs images, and signatures that are made elsewhere.
+//! `keys`: keys that sign images, and the exchange of signatures.
 
 use crate::{
     cli::{self, Common},
@@ -37,7 +37,7 @@ pub(crate) fn run(common: &Common, verb: &cli::Keys) -> Result<(), Failure> {
     Ok(())
 }
 
-/// The keys to sign images with: those of `--keys`; else development keys, made where there are none.
+/// The keys for signing images: those of `--keys`, else development keys, which are made if there are none.
 pub(crate) fn open(session: &Session) -> Result<Keys, Failure> {
     if let Some(folder) = &session.keys {
         return Ok(Keys::open(folder)?.with_pin(pin()));
@@ -47,7 +47,7 @@ pub(crate) fn open(session: &Session) -> Result<Keys, Failure> {
         Err(sign::Error::NoKeys { .. } | sign::Error::NoKey { .. }) => {
             session.events.say(&format!("making development keys in {}", folder.display()));
             match Keys::generate(&folder, Purpose::Development, "EVE-k development") {
-                // someone else was faster
+                // another process was faster
                 Err(sign::Error::Present { .. }) => Ok(Keys::open(&folder)?),
                 other => Ok(other?),
             }
@@ -56,12 +56,12 @@ pub(crate) fn open(session: &Session) -> Result<Keys, Failure> {
     }
 }
 
-/// What opens the token that `keys.json` names.
+/// The PIN of the token in `keys.json`.
 fn pin() -> Option<String> {
     std::env::var("EVEK_PKCS11_PIN").ok().filter(|pin| !pin.is_empty())
 }
 
-/// Writes down which signatures are wanted, and says what to do with that.
+/// Writes the request for signatures, with a hint.
 pub(crate) fn ask(wanted: Vec<Wanted>, dist: &Path) -> Failure {
     let (count, path) = (wanted.len(), dist.join("signing-request.json"));
     if let Err(e) = fs::create_dir_all(dist) {
@@ -70,7 +70,8 @@ pub(crate) fn ask(wanted: Vec<Wanted>, dist: &Path) -> Failure {
     if let Err(failure) = write(&path, &Request::new(wanted).json()) {
         return failure;
     }
-    let text = format!("{count} signatures are wanted whose private keys are not here: {} lists them", path.display());
+    let signatures = types::count(count, "signature");
+    let text = format!("{signatures} missing, and the private keys are not here: {} is the request", path.display());
     Failure::new(Exit::Signature, text).hint(
         "where the private keys are: `cargo xtask keys sign <request> <response>`; here: `cargo xtask keys import <response>`, then the same again",
     )

@@ -9,6 +9,7 @@ use crate::{
 use debian::{Expiry, Index};
 use lock::{Error, Lock, Vendor, Wanted};
 use std::{collections::BTreeSet, time::SystemTime};
+use types::count;
 
 pub(crate) fn run(common: &Common, verb: &Verb) -> Result<(), Failure> {
     match verb {
@@ -51,11 +52,11 @@ fn update(common: &Common, names: &[String], allow_expired: bool) -> Result<(), 
     }
     update_vendors(&session, &mut lock, &wanted, &vendor_names, names.is_empty())?;
     lock.write(&lock_path())?;
-    tell(&session, &before, &lock);
+    report(&session, &before, &lock);
     Ok(())
 }
 
-/// Makes the source archives that are named, or, with `stale`, those whose manifests changed.
+/// Makes the named source archives, or with `stale` those whose manifests changed.
 fn update_vendors(
     session: &Session,
     lock: &mut Lock,
@@ -79,7 +80,7 @@ fn update_vendors(
     Ok(())
 }
 
-fn tell(session: &Session, before: &Lock, after: &Lock) {
+fn report(session: &Session, before: &Lock, after: &Lock) {
     let ids = |lock: &Lock| lock.debs().map(lock::Deb::id).collect::<BTreeSet<_>>();
     let (old, new) = (ids(before), ids(after));
     for id in old.difference(&new) {
@@ -88,7 +89,8 @@ fn tell(session: &Session, before: &Lock, after: &Lock) {
     for id in new.difference(&old) {
         session.events.say(&format!("+ {id}"));
     }
-    session.events.say(&format!("evek.lock: {} packages, {} source archives", new.len(), after.vendors().count()));
+    let archives = count(after.vendors().count(), "source archive");
+    session.events.say(&format!("evek.lock: {}, {archives}", count(new.len(), "package")));
 }
 
 fn take_over(common: &Common, names: &[String], version: &str) -> Result<(), Failure> {
@@ -147,10 +149,7 @@ fn archive(common: &Common, dir: &std::path::Path) -> Result<(), Failure> {
     let inputs = session.inputs(&project);
     let wants = inputs.everything(&|e| session.events.fetch(e), &session.events, &session.cancel)?;
     fetch::archive(session.cache.cas(), dir, &wants)?;
-    session.events.say(&format!(
-        "{} inputs are in {}: name it in EVEK_SOURCES to build from it",
-        wants.len(),
-        dir.display()
-    ));
+    let (inputs, dir) = (count(wants.len(), "input"), dir.display());
+    session.events.say(&format!("{dir} has {inputs}: name the folder in EVEK_SOURCES to build from it"));
     Ok(())
 }

@@ -15,7 +15,7 @@ fn graph(session: &Session, target: &Target) -> Result<(Graph, Targets), Failure
     Ok(modules::as_known(session, &session.project()?, &[target])?.plan(target)?)
 }
 
-/// What would run, why, and for which images.
+/// Prints the steps that would run, with reasons and images.
 pub(crate) fn plan(common: &Common, args: &Plan) -> Result<(), Failure> {
     let session = Session::open(common)?;
     let project = session.project()?;
@@ -52,14 +52,14 @@ pub(crate) fn plan(common: &Common, args: &Plan) -> Result<(), Failure> {
             }
         }
     }
-    println!("{} of {} steps are cached", plan.cached(), plan.steps.len());
+    println!("{} of {} cached", plan.cached(), types::count(plan.steps.len(), "step"));
     if wanted.len() > 1 {
-        println!("{several} of them are for several images, {both} for both architectures");
+        println!("for several images: {several}; for both architectures: {both}");
     }
     Ok(())
 }
 
-/// Why one step would run, deepest cause first.
+/// Prints why one step would run, deepest cause first.
 pub(crate) fn explain(common: &Common, args: &Step) -> Result<(), Failure> {
     let session = Session::open(common)?;
     let (graph, targets) = graph(&session, &args.target)?;
@@ -81,7 +81,7 @@ pub(crate) fn explain(common: &Common, args: &Step) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Runs one step again and compares what it makes with what it made.
+/// Runs one step again and compares its outputs with the cached ones.
 pub(crate) fn replay(common: &Common, args: &Step) -> Result<(), Failure> {
     let session = Session::open(common)?;
     let target = steps::Target { flavour: args.target.hv, arch: args.target.arch };

@@ -1,4 +1,4 @@
-//! One file a verb, or a family of them.
+//! The verbs: one file for each verb or family of verbs.
 
 mod app;
 mod bench;

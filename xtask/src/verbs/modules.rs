@@ -1,5 +1,5 @@
-//! Modules of a kernel that is built from source are signed between two steps: after the kernel, and before what has them in.
-//! Every verb that plans images begins here.
+//! Signing modules of a kernel from source, between two steps: after the kernel, and before the steps that contain the
+//! modules. Every verb that plans images begins here.
 
 use super::keys;
 use crate::{
@@ -12,8 +12,8 @@ use std::collections::BTreeSet;
 use steps::{Error, ModuleSigner, Project, Target};
 use types::{Arch, Digest};
 
-/// The checkout, ready for these images to be built of it: where its kernel is built from source, that is done, and its modules
-/// are signed.
+/// The checkout, ready for a build of these images. For a kernel from source, this builds the kernel and signs its
+/// modules.
 pub(crate) fn signed(session: &Session, project: &Project, targets: &[Target]) -> Result<Project, Failure> {
     if !project.is_kernel_built() {
         return Ok(project.clone());
@@ -27,11 +27,11 @@ pub(crate) fn signed(session: &Session, project: &Project, targets: &[Target]) -
             kernels.signer.add(arch, cas.put(signatures.as_bytes())?);
         }
     }
-    // what is missing for all of them is asked for at once
+    // one request for the missing signatures of all images
     if kernels.wanted.is_empty() { Ok(kernels.done()) } else { Err(keys::ask(kernels.wanted, &root().join("dist"))) }
 }
 
-/// The checkout with the signatures that can be had without building anything, to look at its steps; says what is missing.
+/// The checkout with the signatures that exist without building, for looking at its steps. Prints which are missing.
 pub(crate) fn as_known(session: &Session, project: &Project, targets: &[Target]) -> Result<Project, Failure> {
     if !project.is_kernel_built() {
         return Ok(project.clone());
@@ -57,20 +57,20 @@ pub(crate) fn as_known(session: &Session, project: &Project, targets: &[Target])
     Ok(kernels.done())
 }
 
-/// Kernels that are built, and who signs their modules.
+/// Kernels from source, and the signer of their modules.
 struct Kernels {
     project: Project,
     keys: Keys,
     signer: ModuleSigner,
     graph: Graph,
-    /// The steps that say what is to be signed.
+    /// The steps with the digests to sign.
     steps: Vec<(Arch, StepId)>,
-    /// Signatures that are to be made elsewhere.
+    /// Signatures whose private key is elsewhere.
     wanted: Vec<Wanted>,
 }
 
 impl Kernels {
-    /// Those of images.
+    /// The kernels of images.
     fn new(session: &Session, project: &Project, targets: &[Target]) -> Result<Self, Failure> {
         let keys = keys::open(session)?;
         let signer = ModuleSigner::new(&keys);
@@ -84,12 +84,12 @@ impl Kernels {
         self.steps.iter().map(|(_, id)| id.clone()).collect()
     }
 
-    /// The checkout with the signatures that there are.
+    /// The checkout with the existing signatures.
     fn done(self) -> Project {
         Project { modules: Some(self.signer), ..self.project }
     }
 
-    /// Signatures of modules as JSON; none where some are to be made elsewhere.
+    /// Signatures of modules as JSON; `None` if a private key is elsewhere.
     fn sign(&mut self, session: &Session, arch: Arch, digests: Digest) -> Result<Option<String>, Failure> {
         match self.project.sign_modules(&self.keys, arch, &session.cache.cas().read(&digests)?) {
             Err(Error::Sign(sign::Error::Wanted(request))) => {

@@ -1,4 +1,4 @@
-//! `publish`: images as updates, for devices that are in use.
+//! `publish`: images as updates, for devices in use.
 
 use super::{keys, modules};
 use crate::{
@@ -12,7 +12,7 @@ use std::path::Path;
 use steps::{Artefact, PublishedUpdate, Target, pack};
 use types::Bytes;
 
-/// Builds an image and writes it as an update; prints where.
+/// Builds an image and writes it as an update; prints its place.
 pub(crate) fn publish(common: &Common, args: &Publish) -> Result<(), Failure> {
     let session = Session::open(common)?;
     let to = Path::new(&args.to);
@@ -29,11 +29,11 @@ pub(crate) fn publish(common: &Common, args: &Publish) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Blobs as large as this are told one by one.
-const TOLD: Bytes = Bytes::mib(1);
+/// Blobs from this size on are reported one by one.
+const REPORTED: Bytes = Bytes::mib(1);
 
-/// Writes the update into a folder of its own, and that into a registry. It is called what it is, and what a device of its
-/// flavour and architecture asks for unless told otherwise.
+/// Writes the update into a temporary folder, and pushes it into a registry with two tags: the image's name, and the
+/// flavour and architecture, which a device pulls by default.
 fn push(session: &Session, args: &Publish, address: Address) -> Result<(), Failure> {
     if session.offline {
         return Err(Failure::new(Exit::Usage, format!("--offline forbids to push to {address}")));
@@ -46,8 +46,10 @@ fn push(session: &Session, args: &Publish, address: Address) -> Result<(), Failu
 
     let events = &session.events;
     let mut tell = |event: Progress<'_>| match event {
-        Progress::Plan { blobs, bytes } => events.say(&format!("pushing {blobs} blobs, {bytes}, to {address}")),
-        Progress::Sending { digest, size } if size >= TOLD => {
+        Progress::Plan { blobs, bytes } => {
+            events.say(&format!("pushing {}, {bytes}, to {address}", types::count(blobs, "blob")));
+        }
+        Progress::Sending { digest, size } if size >= REPORTED => {
             events.say(&format!("sending {}, {size}", digest.short()))
         }
         Progress::Trouble { error, pause } => {

@@ -1,4 +1,4 @@
-//! `run`: an image in QEMU, on this terminal.
+//! `run`: boots an image in QEMU, on this terminal.
 
 use super::{image, tools};
 use crate::{
@@ -10,7 +10,7 @@ use crate::{
 use types::Bytes;
 use vm::{Firmware, Forward, Machine, Network, State, Terminal, Variables};
 
-/// Builds the image where needed and boots it.
+/// Builds the image if needed, and boots it.
 pub(crate) fn run(common: &Common, args: &Run) -> Result<(), Failure> {
     let session = Session::open(common)?;
     let project = session.project()?;

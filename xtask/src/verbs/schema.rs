@@ -1,4 +1,4 @@
-//! `schema`: JSON Schemas of the definitions, and the reference made from the same types.
+//! `schema`: JSON Schemas of the definitions, and the reference from the same types.
 
 use crate::{failure::Failure, session::root};
 use defs::DefKind;

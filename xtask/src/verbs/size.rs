@@ -1,4 +1,4 @@
-//! `size`: what an image is made of, in bytes.
+//! `size`: the sizes of an image's parts.
 
 use super::modules;
 use crate::{
@@ -8,7 +8,7 @@ use crate::{
 };
 use size::Depth;
 
-/// Builds the image where needed and shows its sizes, whether it keeps to its budgets or not.
+/// Builds the image if needed and shows its sizes, also if it exceeds its budgets.
 pub(crate) fn size(common: &Common, args: &Size) -> Result<(), Failure> {
     let session = Session::open(common)?;
     let target = steps::Target { flavour: args.target.hv, arch: args.target.arch };

@@ -1,4 +1,4 @@
-//! `gc` and `clean`: giving disk space back.
+//! `gc` and `clean`: free disk space.
 
 use crate::{
     cli::Common,
@@ -9,7 +9,7 @@ use lock::Lock;
 use std::{collections::BTreeSet, fs, io};
 use types::Bytes;
 
-/// Shrinks the cache. Inputs of the lock are kept; a lock that cannot be read is refused before anything is removed.
+/// Shrinks the cache; keeps the inputs of the lock. Refuses an unreadable lock before it removes anything.
 pub(crate) fn gc(common: &Common, size: Bytes, verify: bool) -> Result<(), Failure> {
     // before anything is removed: without a readable lock, the present inputs would be swept away as nobody's
     let lock = Lock::read(&lock_path())?;
@@ -21,10 +21,8 @@ pub(crate) fn gc(common: &Common, size: Bytes, verify: bool) -> Result<(), Failu
     }
     let keep: BTreeSet<_> = lock.debs().map(|d| d.sha256).chain(lock.vendors().map(|v| v.sha256)).collect();
     let swept = session.cache.gc(size, &keep)?;
-    println!(
-        "freed {}, {} left; {} steps and {} outputs forgotten",
-        swept.freed, swept.left, swept.records, swept.outputs
-    );
+    let (steps, outputs) = (types::count(swept.records, "step"), types::count(swept.outputs, "output"));
+    println!("freed {}, {} left; removed {steps} and {outputs}", swept.freed, swept.left);
     Ok(())
 }
 

@@ -12,7 +12,7 @@ pub(crate) fn set(session: &Session, project: &Project, name: &str) -> Result<Pa
     Ok(built.path(&session.cache, &id, "root").unwrap_or_default())
 }
 
-/// The toolbox's QEMU for machines of an architecture, and how guests run here.
+/// The toolbox's QEMU for machines of an architecture, and the accelerator of this host.
 pub(crate) fn qemu(session: &Session, project: &Project, arch: types::Arch) -> Result<(Tools, Accel), Failure> {
     let root = set(session, project, &steps::tools_for("qemu", arch))?;
     let tools = Tools::choose(&root);

@@ -1,4 +1,4 @@
-//! `verify`: whether an image is whole and signed, judged from its bytes.
+//! `verify`: verifies from its bytes that an image is whole and signed.
 
 use super::keys;
 use crate::{
@@ -37,7 +37,7 @@ pub(crate) fn verify(common: &Common, args: &Verify) -> Result<(), Failure> {
     Ok(())
 }
 
-/// The raw disk, and its description where there is one.
+/// The raw disk, and its description if there is one.
 fn find(path: &Path) -> Result<(PathBuf, Option<ImageJson>), Failure> {
     if !path.is_dir() {
         return Ok((path.to_owned(), None));
@@ -59,7 +59,7 @@ fn certificate(common: &Common, args: &Verify) -> Result<Certificate, Failure> {
     Ok(Certificate::from_pem(&pem)?)
 }
 
-/// Notes where a disk is not the one that is described.
+/// Notes the differences between a disk and its description.
 fn compare(report: &mut Report, image: &ImageJson, raw: &Path, db: Option<&Certificate>) {
     let mut note = |what: &str, result| report.findings.push(Finding { what: format!("image.json: {what}"), result });
     let described = image.signing.as_ref().and_then(|s| s.certificates.get(&Role::Db));
@@ -83,7 +83,7 @@ fn compare(report: &mut Report, image: &ImageJson, raw: &Path, db: Option<&Certi
     report.findings.push(Finding { what: "image.json: root hash".to_owned(), result });
 }
 
-/// Whether the partition table has what is described, and nothing else.
+/// Verifies that the partition table has the described partitions and no others.
 fn entries(raw: &Path, described: &[PartitionJson]) -> Result<String, String> {
     let file = File::open(raw).map_err(|e| e.to_string())?;
     let mut found = gpt::read(&file).map_err(|e| e.to_string())?.partitions;
@@ -108,7 +108,7 @@ fn entries(raw: &Path, described: &[PartitionJson]) -> Result<String, String> {
     }
 }
 
-/// Whether a partition has the bytes that are described, and nothing behind them.
+/// Verifies that a partition has the described bytes, and zeros behind them.
 fn content(raw: &Path, partition: &PartitionJson) -> std::io::Result<Result<String, String>> {
     let mut file = File::open(raw)?;
     let (start, written) = (partition.start.0, partition.written.0);
@@ -129,7 +129,7 @@ fn content(raw: &Path, partition: &PartitionJson) -> std::io::Result<Result<Stri
     if partition.digest.is_some_and(|digest| digest != found) {
         return Ok(Err(format!("has digest {found}")));
     }
-    // what was never written is a hole, or zeros where the disk was copied
+    // unwritten ranges are holes, or zeros in a copied disk
     let (behind, end) = (start + written, start + partition.size.0);
     for range in extents(&file)? {
         let (mut at, last) = (range.start.max(behind), range.end.min(end));

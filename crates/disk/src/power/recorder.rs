@@ -1,4 +1,4 @@
-//! Recording the commands to a disk.
+//! Records the commands to a disk.
 
 use super::{Event, Logged, overlay, sectors};
 use crate::{

@@ -26,7 +26,7 @@ impl<W: Write + Send> Sink for Json<W> {
         let Ok(mut line) = serde_json::to_vec(event) else { return };
         line.push(b'\n');
         let mut out = self.out.lock().unwrap_or_else(PoisonError::into_inner);
-        // one write a line, so that lines stay whole; a reader that went away is no reason to stop the build
+        // one write for each line, so that lines stay whole; a closed pipe is no reason to stop the build
         let _ = out.write_all(&line).and_then(|()| out.flush());
     }
 }

@@ -1,6 +1,6 @@
 use crate::{
     Event, How, Sink, StepId, Unit,
-    render::{human, line},
+    render::{LONG, about, human, line},
 };
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use std::{
@@ -8,6 +8,7 @@ use std::{
     sync::{Mutex, PoisonError},
     time::Duration,
 };
+use types::count;
 
 /// The live view: a bar for the whole, below it a line for each running step, with a bar where its progress is known.
 pub struct Terminal {
@@ -20,6 +21,15 @@ struct State {
     whole: ProgressBar,
     steps: BTreeMap<StepId, ProgressBar>,
     cached: u64,
+    left: Option<Duration>,
+}
+
+impl State {
+    /// Puts the number of cached steps and the time that is left beside the bar of the whole.
+    fn say(&self) {
+        let left = self.left.map(|left| format!(", at most about {} left", about(left))).unwrap_or_default();
+        self.whole.set_message(format!("({} cached{left})", self.cached));
+    }
 }
 
 const WHOLE: &str = "{bar:24} {pos}/{len} steps {msg} {elapsed}";
@@ -43,7 +53,7 @@ impl Terminal {
     pub fn with_target(target: ProgressDrawTarget, verbose: bool) -> Self {
         let view = MultiProgress::with_draw_target(target);
         let whole = ProgressBar::hidden();
-        Self { view, state: Mutex::new(State { whole, steps: BTreeMap::new(), cached: 0 }), verbose }
+        Self { view, state: Mutex::new(State { whole, steps: BTreeMap::new(), cached: 0, left: None }), verbose }
     }
 
     /// The bars, for a caller that has bars of its own to add (downloads) or lines to print above them.
@@ -60,8 +70,9 @@ impl Sink for Terminal {
             Event::Plan { total } => {
                 state.whole = self.view.add(ProgressBar::new(*total as u64).with_style(style(WHOLE)));
             }
-            Event::Started { id } => {
-                let bar = ProgressBar::new_spinner().with_style(style(IDLE)).with_prefix(id.to_string());
+            Event::Started { id, usual } => {
+                let of = if *usual >= LONG { format!(" (usually {})", about(*usual)) } else { String::new() };
+                let bar = ProgressBar::new_spinner().with_style(style(IDLE)).with_prefix(format!("{id}{of}"));
                 let bar = self.view.add(bar);
                 bar.enable_steady_tick(Duration::from_millis(100));
                 state.steps.insert(id.clone(), bar);
@@ -90,10 +101,13 @@ impl Sink for Terminal {
                 }
                 if *how != How::Ran {
                     state.cached += 1;
-                    let text = format!("({} cached)", state.cached);
-                    state.whole.set_message(text);
+                    state.say();
                 }
                 state.whole.inc(1);
+            }
+            Event::Pulse { left, .. } => {
+                state.left = Some(*left);
+                state.say();
             }
             Event::Failed { failure } => {
                 if let Some(bar) = state.steps.remove(&failure.id) {
@@ -108,15 +122,15 @@ impl Sink for Terminal {
                 state.whole.finish_and_clear();
             }
         }
-        let told = match event {
+        let line = match event {
             // the line of the step says so already
             Event::Started { .. } => None,
             Event::Summary { ran: 0, cached, failed: 0, skipped: 0, duration, .. } => {
-                Some(format!("nothing to do: {cached} steps cached, looked in {}", human(*duration)))
+                Some(format!("nothing to do: {} cached, looked in {}", count(*cached, "step"), human(*duration)))
             }
             event => line(event, self.verbose),
         };
-        if let Some(line) = told {
+        if let Some(line) = line {
             // println draws above the bars; it fails only when the terminal is gone
             let _ = self.view.println(line);
         }

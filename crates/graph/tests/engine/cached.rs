@@ -244,6 +244,42 @@ fn the_longest_way_begins_first_and_the_order_is_always_the_same() {
 }
 
 #[test]
+fn a_long_step_is_told_with_its_usual_time_and_a_run_says_how_far_it_is() {
+    let w = World::new();
+    let (tell, told) = std::sync::mpsc::channel();
+    let told = std::sync::Mutex::new(told);
+    // runs until the listener has had a pulse
+    let step = Step::new("long", "long", 1, move |ctx| {
+        told.lock().unwrap().recv().unwrap();
+        ctx.put("out", b"")?;
+        Ok(())
+    });
+    let g = graph([step.usually(Duration::from_secs(3600)), w.join("end", "").from("long", "long", "out")]);
+    let events = std::sync::Mutex::new(Vec::new());
+    let sink = |event: &Event| {
+        if matches!(event, Event::Pulse { .. }) {
+            // a step that has had its pulse is gone
+            let _ = tell.send(());
+        }
+        events.lock().unwrap().push(event.clone());
+    };
+    let options = Options { pulse: Duration::from_millis(1), jobs: 1, ..Options::default() };
+    let run = || g.run(&w.cache(), &["end".into()], &options, &sink, &Cancel::default()).unwrap();
+    run();
+    let events = events.lock().unwrap();
+    let mut pulses = events.iter().filter_map(|event| match event {
+        Event::Pulse { running, done, total, left } => Some((running[0].clone(), *done, *total, *left)),
+        _ => None,
+    });
+    let (running, done, total, left) = pulses.next().unwrap();
+    assert_eq!((running.id, running.usual, done, total), ("long".into(), Duration::from_secs(3600), 0, 2));
+    assert!(left > Duration::from_secs(3000) && left <= Duration::from_secs(3601), "{left:?}");
+    // from then on this machine's own time is known
+    assert!(w.cache().usual(&"long".into()).unwrap() < Duration::from_secs(3600));
+    assert_eq!(w.cache().usual(&"never".into()), None);
+}
+
+#[test]
 fn sixty_cached_steps_take_less_than_fifty_milliseconds() {
     let w = World::new();
     let steps = (0..60).map(|i| {

@@ -94,7 +94,7 @@ fn a_cache_in_use_is_not_collected_and_stays_locked() {
     for _ in 0..2 {
         let text = one.gc(Bytes(0), &BTreeSet::new()).unwrap_err().to_string();
         assert!(text.contains("in use by another build"), "{text}");
-        // the refused one must still count as a user
+        // the refused change must leave its process a user
         assert!(two.gc(Bytes(0), &BTreeSet::new()).is_err());
     }
     drop(two);

@@ -1,4 +1,4 @@
-//! Compiling the kernel from Debian's source package, in the toolbox set `kernel`, for any architecture on any.
+//! Compiling the kernel from Debian's source package, in the toolbox set `kernel`, for any architecture on any host.
 
 use super::{MODULES, config::CERTIFICATE};
 use crate::tools::Tool;
@@ -8,12 +8,12 @@ use std::{fs, path::Path};
 use tree::{Beneath, Entry, Kind, Tree, TreePath};
 use types::Arch;
 
-/// Raised when the same package would give another source tree.
+/// The version of the step: raise it when the same package would give another source tree.
 pub(crate) const SOURCE_VERSION: u32 = 1;
-/// Raised when the same source and configuration would be compiled differently.
+/// The version of the step: raise it when the same source and configuration would be compiled differently.
 pub(crate) const BUILD_VERSION: u32 = 2;
 
-/// What no build reads: a tenth of the tree. Kconfig reads one file of the documentation.
+/// Folders that no build reads: a tenth of the tree. Kconfig reads one file of the documentation.
 const UNREAD: [&str; 2] = ["Documentation", "tools/testing"];
 const READ: &str = "Documentation/Kconfig";
 
@@ -23,7 +23,7 @@ const TIMESTAMP: &str = "Thu Jan  1 00:00:00 UTC 2026";
 #[derive(serde::Serialize, serde::Deserialize)]
 pub(crate) struct Build {
     pub(crate) arch: Arch,
-    /// The certificate, in PEM, of whoever signs its modules: the kernel loads no others.
+    /// The certificate, in PEM, of the signer of its modules: the kernel loads no other modules.
     pub(crate) certificate: String,
 }
 
@@ -59,7 +59,7 @@ pub(crate) fn source(ctx: &mut Ctx<'_>) -> Result<(), StepError> {
     Ok(())
 }
 
-/// Kbuild's name of the architecture's folder and of the architecture, and its image: target and file.
+/// Kbuild's names of the architecture's folder and of the architecture, and its image: target and file.
 pub(super) const fn kbuild_arch(arch: Arch) -> (&'static str, &'static str, &'static str, &'static str) {
     match arch {
         Arch::Amd64 => ("x86", "x86_64", "bzImage", "arch/x86/boot/bzImage"),
@@ -67,7 +67,7 @@ pub(super) const fn kbuild_arch(arch: Arch) -> (&'static str, &'static str, &'st
     }
 }
 
-/// The sandbox of a run of make: nothing of the machine, the user or the time.
+/// The sandbox of a run of make, independent of the machine, the user and the time.
 pub(super) fn kbuild<'a, 'c>(tool: Tool<'a, 'c>, ctx: &Ctx<'_>, out: &Path) -> Result<Tool<'a, 'c>, StepError> {
     let fixed = [
         ("KBUILD_BUILD_TIMESTAMP", TIMESTAMP),
@@ -75,22 +75,22 @@ pub(super) fn kbuild<'a, 'c>(tool: Tool<'a, 'c>, ctx: &Ctx<'_>, out: &Path) -> R
         ("KBUILD_BUILD_HOST", "evek"),
         ("KBUILD_BUILD_VERSION", "1"),
         ("KCONFIG_NOTIMESTAMP", "1"),
-        // ours runs over the modules that are kept
+        // our own depmod runs over the kept modules
         ("DEPMOD", "true"),
     ];
     let tool = tool.read(&ctx.input("source")?, "/src").writable(out, "/out").cwd("/out");
     Ok(fixed.into_iter().fold(tool, |tool, (name, value)| tool.env(name, value)))
 }
 
-/// make with targets or variables; the compiler is always named in full, the host's own too.
+/// make with targets or variables. The compiler always has its full name, also for the host.
 pub(super) fn argv(arch: Arch, more: &[&str]) -> Vec<String> {
     let own = ["make", "-C", "/src", "O=/out"].map(str::to_owned);
     let of_arch = [format!("ARCH={}", kbuild_arch(arch).1), format!("CROSS_COMPILE={}-", arch.gnu())];
     own.into_iter().chain(of_arch).chain(more.iter().map(|m| (*m).to_owned())).collect()
 }
 
-/// Inputs `config`, the trees `kernel` (toolbox) and `source`; output `packed`: a tar with what Debian's image package has, but
-/// for signatures of modules.
+/// Inputs `config`, the trees `kernel` (toolbox) and `source`; output `packed`: a tar with the content of Debian's
+/// image package, without signatures of modules.
 pub(crate) fn build(ctx: &mut Ctx<'_>) -> Result<(), StepError> {
     let Build { arch, certificate } = ctx.params()?;
     let scratch = ctx.scratch()?;

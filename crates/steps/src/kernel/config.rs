@@ -1,4 +1,4 @@
-//! The configuration of a kernel that is built: a base, the fragments on it, and what Kconfig makes of both.
+//! The configuration of a kernel from source: Kconfig's result from a base and fragments.
 
 use super::{
     boot_file, build, content,
@@ -11,7 +11,7 @@ use graph::{Ctx, StepError};
 use std::{collections::BTreeMap, fs, path::Path};
 use types::Arch;
 
-/// Raised when the same fragments would give another configuration.
+/// The version of the step: raise it when the same fragments would give another configuration.
 pub(crate) const CONFIG_VERSION: u32 = 2;
 
 #[derive(serde::Serialize, serde::Deserialize)]
@@ -20,18 +20,18 @@ pub(crate) struct Config {
     pub(crate) base: ConfigBase,
 }
 
-/// The file in the build's folder with the certificate of whoever signs modules.
+/// The file in the build's folder with the certificate of the modules' signer.
 pub(super) const CERTIFICATE: &str = "modules.pem";
 
-/// What every build has, so that it makes the same bytes again and loads what the owner has signed, and nothing else: no name
-/// from the state of a checkout, no throw-away key, and nobody else's.
+/// The fixed options of every build, so that it is reproducible and loads only modules that the owner signed: no name
+/// from the state of a checkout, no throw-away key, and no other certificate.
 fn fixed() -> [(&'static str, String); 9] {
     let no_key = || "\"\"".to_owned();
     [
         ("LOCALVERSION_AUTO", "n".to_owned()),
         ("MODULE_SIG", "y".to_owned()),
         ("MODULE_SIG_FORCE", "y".to_owned()),
-        // modules are signed after the build, and by nobody here
+        // the owner signs modules after the build; the build has no key
         ("MODULE_SIG_ALL", "n".to_owned()),
         ("MODULE_SIG_KEY", no_key()),
         ("MODULE_SIG_SHA256", "y".to_owned()),
@@ -41,12 +41,12 @@ fn fixed() -> [(&'static str, String); 9] {
     ]
 }
 
-/// The label of a fragment as input: in the order of the definitions, with the name that messages use.
+/// The label of a fragment as input: sorted in the order of the definitions, with the name for messages.
 pub(crate) fn label(n: usize, file: &str) -> String {
     format!("fragment/{n:02}:{file}")
 }
 
-/// The options that the fragments of a step ask for.
+/// The options in the fragments of a step.
 pub(super) fn requested(ctx: &Ctx<'_>) -> Result<BTreeMap<String, Located<String>>, StepError> {
     let mut all = BTreeMap::new();
     for label in ctx.labels("fragment/") {
@@ -70,7 +70,7 @@ pub(crate) fn config(ctx: &mut Ctx<'_>) -> Result<(), StepError> {
         ConfigBase::Tinyconfig => make(ctx, params.arch, &out, "tinyconfig")?,
     }
     add_fixed(&mut requested)?;
-    // Kconfig takes the last line of an option
+    // of several lines of an option Kconfig reads the last
     let mut text = fs::read_to_string(&file)?;
     text.extend(requested.iter().map(|(name, value)| line(name, value)));
     fs::write(&file, text)?;
@@ -85,7 +85,7 @@ pub(crate) fn config(ctx: &mut Ctx<'_>) -> Result<(), StepError> {
     Ok(())
 }
 
-/// Adds what every build has.
+/// Adds the fixed options.
 fn add_fixed(requested: &mut BTreeMap<String, Located<String>>) -> Result<(), StepError> {
     for (name, value) in fixed() {
         if let Some(asked) = requested.get(name).filter(|v| v.value != value) {
@@ -109,7 +109,7 @@ fn debians(ctx: &Ctx<'_>) -> Result<Vec<u8>, StepError> {
     content(&boot_file(&crate::packages::all(ctx)?.tree, "config-")?.1)
 }
 
-/// An option that has not the value that was asked for.
+/// An option whose value differs from the requested one.
 #[derive(Debug, PartialEq, Eq)]
 struct Lost<'a> {
     name: &'a str,
@@ -119,7 +119,7 @@ struct Lost<'a> {
 
 fn lost<'a>(requested: &'a BTreeMap<String, Located<String>>, made: &BTreeMap<&'a str, &'a str>) -> Vec<Lost<'a>> {
     let lost = requested.iter().filter_map(|(name, asked)| {
-        // an option that does not come into question has no line, whatever its type is
+        // an option with unmet dependencies has no line, whatever its type
         let absent = if asked.value == "\"\"" { "\"\"" } else { "n" };
         let found = *made.get(name.as_str()).unwrap_or(&absent);
         (asked.value != found).then_some(Lost { name, asked, found })
@@ -173,7 +173,7 @@ mod tests {
             "CONFIG_DM_VERITY=y\nCONFIG_OVERLAY_FS=y\n# CONFIG_NET is not set\nCONFIG_NO_SUCH=y\nCONFIG_KEYS=\"\"\n",
         )
         .unwrap();
-        // as `make olddefconfig` wrote it
+        // the output of `make olddefconfig`
         let made = fragment::values("CONFIG_OVERLAY_FS=y\nCONFIG_NET=y\n# CONFIG_BLK_DEV_DM is not set\nCONFIG_MD=y\n");
         let symbols = kconfig::Symbols::parse(
             "if MD\nconfig BLK_DEV_DM\n\ttristate \"dm\"\n\nconfig DM_VERITY\n\ttristate \"verity\"\n\tdepends on BLK_DEV_DM\n\

@@ -1,4 +1,4 @@
-//! Firmware for the modules that are kept, and microcode for the processor.
+//! Firmware for the kept modules, and microcode for the processor.
 
 use super::Index;
 use crate::{packages, size::Origins};
@@ -11,12 +11,12 @@ use std::{
 use tree::{Entry, Kind, Tree, TreePath};
 use types::{Arch, Bytes};
 
-/// Raised when the same packages would give another layer.
+/// The version of the step: raise it when the same packages would give another layer.
 pub(crate) const FIRMWARE_VERSION: u32 = 1;
-/// Raised when the same packages would give another archive.
+/// The version of the step: raise it when the same packages would give another archive.
 pub(crate) const MICROCODE_VERSION: u32 = 1;
 
-/// Where the kernel looks for firmware.
+/// The kernel's folder of firmware.
 const FOLDER: &str = "usr/lib/firmware";
 
 #[derive(serde::Serialize, serde::Deserialize)]
@@ -24,12 +24,12 @@ pub(crate) struct Firmware {
     pub(crate) arch: Arch,
 }
 
-/// What became of the firmware that modules ask for.
+/// The report about firmware that modules name.
 #[derive(Debug, Default, serde::Serialize)]
 struct Report {
-    /// By package: what was taken.
+    /// Taken files by package.
     packages: BTreeMap<String, Taken>,
-    /// Files that no package has, and who asks for them.
+    /// Files that no package has, with the drivers that name them.
     missing: BTreeMap<String, Vec<String>>,
 }
 
@@ -39,7 +39,7 @@ struct Taken {
     size: Bytes,
 }
 
-/// Inputs `deb/…`, `index`; outputs `tar` (a layer), `origins` (which package brought which file), `report` (JSON).
+/// Inputs `deb/…`, `index`; outputs `tar` (a layer), `origins` (the package of each file), `report` (JSON).
 pub(crate) fn firmware(ctx: &mut Ctx<'_>) -> Result<(), StepError> {
     let params: Firmware = ctx.params()?;
     let index: Index = serde_json::from_slice(&fs::read(ctx.input("index")?)?)?;
@@ -74,14 +74,14 @@ pub(crate) fn firmware(ctx: &mut Ctx<'_>) -> Result<(), StepError> {
             origins.entry(package.clone()).or_default().push(path.as_str().to_owned());
         }
     }
-    ctx.log(&format!("{} files that modules ask for are in no package", report.missing.len()));
+    ctx.log(&format!("{} of modules in no package", types::count(report.missing.len(), "firmware file")));
     ctx.put("origins", &serde_json::to_vec(&origins)?)?;
     ctx.put("report", &serde_json::to_vec_pretty(&report)?)?;
     crate::layers::write_layer(ctx, &layer, &Tree::default(), params.arch, &[])
 }
 
-/// The files that a driver means by a name: itself, those that match it where it is a pattern, and where a number before
-/// `.ucode` says which interface a driver understands at most, the newest that it understands.
+/// The files that a driver's name refers to: the file of this name, or all that match a pattern; where a number before
+/// `.ucode` is the highest interface that the driver supports, the newest supported file.
 fn matching(offered: &Tree, name: &str) -> Result<Vec<TreePath>, StepError> {
     let path = TreePath::new(&format!("{FOLDER}/{name}"))?;
     if offered.get(&path).is_some() {
@@ -102,7 +102,7 @@ fn matching(offered: &Tree, name: &str) -> Result<Vec<TreePath>, StepError> {
     Ok(older.max().map(|(_, path)| path).into_iter().collect())
 }
 
-/// Takes a file; of a link the way to the file as well.
+/// Takes a file, and for a link also the links and folders up to its target.
 fn take(offered: &Tree, path: &TreePath, layer: &mut Tree) -> Result<(), StepError> {
     let mut path = offered.real_path(path)?;
     for _ in 0..40 {
@@ -114,11 +114,11 @@ fn take(offered: &Tree, path: &TreePath, layer: &mut Tree) -> Result<(), StepErr
     Ok(())
 }
 
-/// The kernel's name of a file with all microcode of a maker, and the folder whose files make it up (kernel documentation,
-/// *The Linux Microcode Loader*).
+/// The kernel's name of the file with all microcode of a maker, and the folder of the files that it consists of (kernel
+/// documentation, *The Linux Microcode Loader*).
 const MICROCODE: [(&str, &str); 2] = [("AuthenticAMD.bin", "amd-ucode"), ("GenuineIntel.bin", "intel-ucode")];
 
-/// Inputs `deb/…`; output `cpio`: an archive that the kernel looks into before anything else, uncompressed for that.
+/// Inputs `deb/…`; output `cpio`: an uncompressed archive, which the kernel reads first.
 pub(crate) fn microcode(ctx: &mut Ctx<'_>) -> Result<(), StepError> {
     let all = packages::all(ctx)?.tree;
     let mut tree = Tree::default();

@@ -4,7 +4,7 @@
 use defs::{Located, Place};
 use std::collections::BTreeMap;
 
-/// A line that is neither option nor comment.
+/// A line that is no option and no comment.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{at}: `{line}` is neither `CONFIG_X=value` nor `# CONFIG_X is not set` nor a comment")]
 pub(crate) struct BadLine {
@@ -12,7 +12,7 @@ pub(crate) struct BadLine {
     line: String,
 }
 
-/// The options of a fragment by name, without `CONFIG_`; of an option given twice the later line counts.
+/// The options of a fragment by name, without `CONFIG_`; of two lines of one option the later wins.
 pub(crate) fn parse(file: &str, text: &str) -> Result<BTreeMap<String, Located<String>>, BadLine> {
     let mut options = BTreeMap::new();
     for (n, line) in text.lines().enumerate() {
@@ -26,7 +26,7 @@ pub(crate) fn parse(file: &str, text: &str) -> Result<BTreeMap<String, Located<S
     Ok(options)
 }
 
-/// The options of a whole configuration: what it does not name is `n`.
+/// The options of a whole configuration: every other option is `n`.
 pub(crate) fn values(config: &str) -> BTreeMap<&str, &str> {
     config.lines().filter_map(option).collect()
 }
@@ -44,7 +44,7 @@ fn is_name(name: &str) -> bool {
     !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')
 }
 
-/// The line that asks for a value.
+/// The line that sets a value.
 pub(crate) fn line(name: &str, value: &str) -> String {
     if value == "n" { format!("# CONFIG_{name} is not set\n") } else { format!("CONFIG_{name}={value}\n") }
 }

@@ -1,4 +1,4 @@
-//! The initramfs: our first stage and the modules that it loads.
+//! The initramfs: the first stage and the modules that it loads.
 
 use super::{MODULES, module_name};
 use boot::cpio;
@@ -11,13 +11,13 @@ use std::{
 use tree::{Entry, Kind, Tree, TreePath};
 use types::Arch;
 
-/// Raised when the same modules would give another initramfs.
+/// The version of the step: raise it when the same modules would give another initramfs.
 pub(crate) const VERSION: u32 = 1;
 
 #[derive(serde::Serialize, serde::Deserialize)]
 pub(crate) struct Initramfs {
     pub(crate) arch: Arch,
-    /// Modules to load, by name; what they need is loaded before.
+    /// Modules to load, by name. The modules on which they depend are loaded before.
     pub(crate) modules: Vec<Located<String>>,
 }
 
@@ -47,14 +47,15 @@ pub(crate) fn initramfs(ctx: &mut Ctx<'_>) -> Result<(), StepError> {
     }
     crate::layers::check_arch(&tree, params.arch, &[])?;
     let mut out = zstd::Encoder::new(File::create(ctx.out_blob("initrd"))?, 10)?;
-    // one worker and many give the same bytes; none gives others
+    // any number of workers gives the same bytes, except none
     out.multithread(1)?;
     cpio::write(&tree, &mut out)?;
     out.finish()?;
     Ok(())
 }
 
-/// `modules.dep` and `modules.builtin`: what each module needs, by path below the folder of the release (kmod, modules.dep(5)).
+/// `modules.dep` and `modules.builtin`: the dependencies of each module, by path below the folder of the release (kmod,
+/// modules.dep(5)).
 struct Index {
     needs: BTreeMap<String, Vec<String>>,
     by_name: BTreeMap<String, String>,
@@ -83,7 +84,7 @@ impl Index {
         Self { needs, by_name, builtin: builtin.lines().map(module_name).collect() }
     }
 
-    /// The paths of these modules and all they need, each after what it needs.
+    /// The paths of these modules and all their dependencies, each after its dependencies.
     fn in_order(&self, names: &[String]) -> Result<Vec<String>, StepError> {
         let mut order = Vec::new();
         for name in names {
@@ -105,7 +106,7 @@ impl Index {
         if order.iter().any(|p| p == path) {
             return;
         }
-        // depmod lists the needs of the needs too, the nearest first
+        // depmod lists indirect dependencies too, the nearest first
         for need in self.needs.get(path).into_iter().flatten().rev() {
             self.add(need, order);
         }

@@ -1,5 +1,5 @@
-//! What an option depends on, read from the Kconfig files of the source (kernel documentation, *Kconfig language*): enough
-//! to say which dependency is missing, after Kconfig itself has decided.
+//! The dependencies of options, read from the Kconfig files of the source (kernel documentation, *Kconfig language*).
+//! Kconfig itself decides; this only finds the missing dependency for an error.
 
 use graph::StepError;
 use std::{collections::BTreeMap, fs, path::Path};
@@ -8,7 +8,7 @@ use std::{collections::BTreeMap, fs, path::Path};
 #[derive(Debug, Default)]
 pub(super) struct Symbols(BTreeMap<String, Vec<Vec<String>>>);
 
-/// What is open where a line stands: an `if`, a menu, a choice.
+/// The open blocks at a line: an `if`, a menu, a choice.
 #[derive(Default)]
 struct Walk {
     symbols: Symbols,
@@ -16,12 +16,12 @@ struct Walk {
     open: Vec<(&'static str, Vec<String>)>,
     /// The option whose attributes are being read.
     option: Option<(String, Vec<String>)>,
-    /// In a help text, and how far its first line is indented once that is known.
+    /// Whether the line is in a help text, and the indentation of its first line, once known.
     help: Option<Option<usize>>,
 }
 
 impl Symbols {
-    /// Reads `Kconfig` at the top of the source and all that it includes; `arch` is the architecture's folder.
+    /// Reads `Kconfig` at the top of the source and all files that it includes; `arch` is the architecture's folder.
     pub(super) fn read(source: &Path, arch: &str) -> Result<Self, StepError> {
         let mut walk = Walk::default();
         walk.file(source, arch, "Kconfig")?;
@@ -41,8 +41,8 @@ impl Symbols {
         walk.symbols
     }
 
-    /// The conditions that a configuration does not meet, of the definition of an option that comes nearest; `None` when there
-    /// is no such option.
+    /// The conditions that a configuration does not meet, from the option's definition with the fewest such conditions;
+    /// `None` for an unknown option.
     pub(super) fn unmet(&self, name: &str, config: &BTreeMap<&str, &str>) -> Option<Vec<String>> {
         let unmet = |conditions: &Vec<String>| -> Vec<String> {
             let unmet = conditions.iter().filter(|c| !Expression::holds(c, config));
@@ -65,7 +65,7 @@ impl Walk {
                 Some(path) => {
                     self.end_option();
                     let path = path.trim().trim_matches('"').replace("$(SRCARCH)", arch);
-                    // a path with another variable is of an architecture that is not built
+                    // a path with another variable belongs to an architecture that is not built
                     if source.join(&path).is_file() {
                         self.file(source, arch, &path)?;
                     }
@@ -121,7 +121,7 @@ impl Walk {
         self.open.push((end, conditions));
     }
 
-    /// A comment has dependencies too, which are nobody's.
+    /// A comment has dependencies too; they belong to no option.
     fn begin_option_less(&mut self) {
         self.end_option();
         self.option = Some((String::new(), Vec::new()));
@@ -141,8 +141,8 @@ impl Walk {
     }
 }
 
-/// An expression of options, `!`, `&&`, `||`, `=`, `!=` and parentheses. What is not understood, such as a call of the
-/// compiler, holds: Kconfig itself has decided, and a wrong hint is worse than none.
+/// An expression of options, `!`, `&&`, `||`, `=`, `!=` and parentheses. An expression that is not understood, such as
+/// a call of the compiler, is true: Kconfig itself decides, and a wrong hint is worse than none.
 struct Expression<'e> {
     words: Vec<&'e str>,
     at: usize,

@@ -1,20 +1,19 @@
-//! Whether the kernel has what the programs of the image need: options by `kernel/lint.yml`, and every module that a
-//! definition names.
+//! Verifies that the kernel has the options of `kernel/lint.yml` and every module that a definition names.
 
 use super::{Index, config, fragment};
 use defs::{Located, Needs, OptionValue, PathGlob};
 use graph::{Ctx, StepError};
 use std::{collections::BTreeMap, fs};
 
-/// Raised when the same kernel would be judged differently.
+/// The version of the step: raise it when the same kernel would get another verdict.
 pub(crate) const LINT_VERSION: u32 = 1;
 
-/// What is asked of the kernel. Its values are the step's parameters; the places are for messages alone and in no key.
+/// The demands on the kernel. Their values are the step's parameters; the places are for messages only and in no key.
 #[derive(Debug, Clone, serde::Serialize)]
 pub(crate) struct Lint {
     /// Options, of this flavour and architecture.
     pub(crate) needs: Vec<Needs>,
-    /// Modules that are loaded by name.
+    /// Modules that definitions load by name.
     pub(crate) load: Vec<Located<String>>,
     /// The patterns that drop modules.
     pub(crate) drop: Vec<Located<PathGlob>>,

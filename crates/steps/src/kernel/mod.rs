@@ -1,4 +1,4 @@
-//! The kernel, from Debian's package or built, and what goes with it.
+//! The kernel, from Debian's package or from source, with modules, firmware and initramfs.
 //!
 //! ```text
 //! linux-source ─► kernel-source ─┐
@@ -11,7 +11,7 @@
 //!       kernel-lint/<flavour>@arch (options and modules that are needed) ◄───┤
 //!       initramfs/<flavour>@arch ◄───────────────────────────────────────────┘
 //! ```
-//! A built kernel is packed as Debian packs its own, so that nothing behind `kernel@arch` knows where it came from.
+//! A kernel from source is packed like Debian's, so that the steps after `kernel@arch` are the same for both.
 
 mod build;
 mod config;
@@ -37,18 +37,18 @@ use std::fs;
 use tree::{Entry, Kind, Tree};
 use types::Arch;
 
-/// Raised when the same package would give another kernel or module tree.
+/// The version of the step: raise it when the same package would give another kernel or module tree.
 pub(crate) const KERNEL_VERSION: u32 = 2;
 
-/// Where module trees are, one folder a release.
+/// The folder of module trees, one for each release.
 const MODULES: &str = "usr/lib/modules";
 
 #[derive(serde::Serialize, serde::Deserialize)]
 pub(crate) struct Kernel {
     pub(crate) arch: Arch,
-    /// Module paths that are left out, below the folder of the release.
+    /// Module paths to leave out, below the folder of the release.
     pub(crate) drop: Vec<Located<PathGlob>>,
-    /// Module paths that stay all the same.
+    /// Module paths to keep nevertheless.
     pub(crate) keep: Vec<Located<PathGlob>>,
 }
 
@@ -79,7 +79,7 @@ fn packed(ctx: &Ctx<'_>) -> Result<Tree, StepError> {
     Ok(crate::packages::all(ctx)?.tree)
 }
 
-/// The first file of `boot` whose name begins so, and its name.
+/// The first file of `boot` whose name has this prefix, and its name.
 fn boot_file(all: &Tree, start: &str) -> Result<(String, Entry), StepError> {
     let prefix = format!("boot/{start}");
     let found = all.iter().find(|(path, e)| path.as_str().starts_with(&prefix) && matches!(e.kind, Kind::File(_)));

@@ -1,4 +1,4 @@
-//! The module tree: what is kept of it, plain instead of compressed, and its index by depmod.
+//! The tree of kept modules, decompressed, with its index by depmod.
 
 use super::{Kernel, MODULES, boot_file};
 use crate::tools::Tool;
@@ -12,16 +12,16 @@ use std::{
 };
 use tree::{Beneath, Content, Entry, Kind, Tree, TreePath};
 
-/// What there is of modules: kept, dropped and built in.
+/// The index of modules: kept, dropped and built in.
 #[derive(Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub(crate) struct Index {
     /// Modules by name.
     pub(crate) kept: BTreeMap<String, Module>,
-    /// Modules by name that were left out.
+    /// Dropped modules by name.
     pub(crate) dropped: BTreeMap<String, Dropped>,
-    /// Drivers that are part of the kernel, by name.
+    /// Built-in drivers by name.
     pub(crate) builtin: BTreeSet<String>,
-    /// The firmware that they ask for: file below `/lib/firmware` → driver.
+    /// The firmware that they name: file below `/lib/firmware` → driver.
     pub(crate) builtin_firmware: BTreeMap<String, String>,
 }
 
@@ -30,28 +30,28 @@ pub(crate) struct Index {
 pub(crate) struct Module {
     /// Its path below the folder of the release.
     pub(crate) path: String,
-    /// The modules that it needs.
+    /// The modules on which it depends.
     pub(crate) needs: Vec<String>,
-    /// The firmware that it may ask for, as files below `/lib/firmware`.
+    /// The firmware that it may load, as files below `/lib/firmware`.
     pub(crate) firmware: Vec<String>,
 }
 
-/// A module that was left out.
+/// A dropped module.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub(crate) struct Dropped {
     /// Its path below the folder of the release.
     pub(crate) path: String,
-    /// The dropped module that it needs; none when a pattern covers it.
+    /// The dropped module on which it depends; `None` when a pattern matches it.
     pub(crate) needs: Option<String>,
 }
 
-/// The name of a module, as `lsmod` has it, from its path.
+/// The name of a module in `lsmod`'s form, from its path.
 pub(crate) fn module_name(path: &str) -> String {
     let file = path.rsplit('/').next().unwrap_or(path);
     file.split(".ko").next().unwrap_or(file).replace('-', "_")
 }
 
-/// Modules that are decompressed before they are written: some tens of megabytes.
+/// Modules that are decompressed at one time before writing: some tens of megabytes.
 const AT_ONCE: usize = 256;
 
 /// Makes the outputs `tar` and `index` from the files of the kernel's package.
@@ -82,7 +82,7 @@ pub(super) fn modules(ctx: &mut Ctx<'_>, params: &Kernel, release: &str, all: Tr
     modules.retain(|path, _| !gone.contains(below(path, &folder)));
     index.read_builtin(&modules, &folder)?;
     depmod(ctx, &mut modules, release, system_map)?;
-    ctx.log(&format!("{} modules kept, {} dropped", index.kept.len(), index.dropped.len()));
+    ctx.log(&format!("{} kept, {} dropped", types::count(index.kept.len(), "module"), index.dropped.len()));
     ctx.put("index", &serde_json::to_vec(&index)?)?;
     crate::layers::write_layer(ctx, &modules, &Tree::default(), params.arch, &[])
 }
@@ -95,8 +95,8 @@ fn plain(path: &str) -> &str {
     path.trim_end_matches(".xz")
 }
 
-/// The files with modules decompressed; what the modules say of themselves goes to the index. Modules are stored plain: the
-/// layer compresses them with everything else, and loading them takes no second decoder.
+/// The files with decompressed modules; the modules' own descriptions go to the index. Modules are stored plain: the
+/// layer compresses them with everything else, and loading them needs no second decoder.
 fn decompressed(
     ctx: &Ctx<'_>,
     folder: &TreePath,
@@ -147,7 +147,7 @@ fn read(path: &TreePath, entry: &Entry) -> std::io::Result<Option<Vec<u8>>> {
 }
 
 impl Module {
-    /// From what `MODULE_INFO` put into the section `.modinfo`.
+    /// Reads the entries of `MODULE_INFO` in the section `.modinfo`.
     fn read(path: &str, elf: &[u8]) -> Self {
         let mut module = Self { path: path.to_owned(), ..Self::default() };
         for (key, value) in section(elf, ".modinfo").into_iter().flat_map(strings).filter_map(|s| s.split_once('=')) {
@@ -191,7 +191,7 @@ fn section<'e>(elf: &'e [u8], wanted: &str) -> Option<&'e [u8]> {
 }
 
 impl Index {
-    /// Drops what needs something that is dropped: it could not be loaded.
+    /// Drops modules that depend on dropped ones: the kernel could not load them.
     fn drop_dependents(&mut self) {
         loop {
             let next = self.kept.iter().find_map(|(name, module)| {
@@ -205,7 +205,7 @@ impl Index {
         }
     }
 
-    /// Reads `modules.builtin`, and of `modules.builtin.modinfo` what firmware is asked for (kbuild documentation).
+    /// Reads `modules.builtin`, and the names of firmware in `modules.builtin.modinfo` (kbuild documentation).
     fn read_builtin(&mut self, modules: &Tree, folder: &TreePath) -> Result<(), StepError> {
         let file = |name: &str| -> Result<Vec<u8>, StepError> {
             match modules.get(&folder.join(name)?).map(|e| &e.kind) {
@@ -221,13 +221,13 @@ impl Index {
         Ok(())
     }
 
-    /// Whether a module is there or built in.
+    /// Whether a module is kept or built in.
     pub(crate) fn has(&self, name: &str) -> bool {
         let name = name.replace('-', "_");
         self.kept.contains_key(&name) || self.builtin.contains(&name)
     }
 
-    /// Why a module is not there, with the line of the pattern that dropped it.
+    /// Why a module is missing, with the line of the pattern that dropped it.
     pub(crate) fn missing(&self, name: &str, drop: &[defs::Located<defs::PathGlob>]) -> String {
         let name = name.replace('-', "_");
         let Some(dropped) = self.dropped.get(&name) else { return format!("the kernel has no module {name}") };
@@ -241,12 +241,12 @@ impl Index {
     }
 }
 
-/// Adds `modules.dep` and its kin.
+/// Adds `modules.dep` and the other files of depmod.
 fn depmod(ctx: &Ctx<'_>, modules: &mut Tree, release: &str, system_map: Option<Entry>) -> Result<(), StepError> {
     let root = ctx.scratch()?.join("depmod");
     fs::create_dir(&root)?;
     modules.write_to(&root)?;
-    // depmod looks below lib/modules
+    // depmod reads lib/modules
     std::os::unix::fs::symlink("usr/lib", root.join("lib"))?;
     let mut argv = vec!["depmod", "-b", "/out"];
     if let Some(Entry { kind: Kind::File(content), .. }) = system_map {
@@ -307,7 +307,7 @@ mod tests {
             (vec!["mii".into(), "crc_itu_t".into()], vec!["bnx2/a.fw".into(), "bnx2/b.fw".into()])
         );
         for cut in 0..elf.len() {
-            // whatever is cut off, nothing panics
+            // truncation at any byte causes no panic
             Module::read("x.ko", &elf[..cut]);
         }
     }

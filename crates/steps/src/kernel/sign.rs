@@ -1,4 +1,5 @@
-//! Signatures of modules. They are made between two steps, by keys that no step sees; here is what is signed, and where it goes.
+//! Signatures of modules. They are made between two steps, by keys that no step reads. This module computes the digests
+//! to sign and appends the signatures.
 
 use super::MODULES;
 use crate::layers::write_layer;
@@ -13,22 +14,22 @@ use std::{
 use tree::{Content, Entry, Kind, Tree};
 use types::{Arch, Digest};
 
-/// Raised when the same modules would have other digests.
+/// The version of the step: raise it when the same modules would have other digests.
 pub(crate) const DIGESTS_VERSION: u32 = 1;
-/// Raised when the same signatures would be appended differently.
+/// The version of the step: raise it when the same signatures would be appended differently.
 pub(crate) const SIGNED_VERSION: u32 = 1;
 
-/// What is signed of each module, by its path from the root.
+/// The digest to sign of each module, by its path from the root.
 pub(crate) type Digests = BTreeMap<String, Digest>;
 
 #[derive(serde::Serialize, serde::Deserialize)]
 pub(crate) struct Signed {
     pub(crate) arch: Arch,
-    /// The certificate, in PEM, of whoever has signed the modules.
+    /// The certificate, in PEM, of the modules' signer.
     pub(crate) certificate: String,
 }
 
-/// The plain bytes of a file that is a module.
+/// The plain bytes of a module; `None` for another file.
 fn module_bytes(path: &str, entry: &Entry) -> Result<Option<Vec<u8>>, StepError> {
     match &entry.kind {
         Kind::File(content) if path.starts_with(MODULES) && path.ends_with(".ko") => Ok(Some(content.read()?)),
@@ -71,11 +72,11 @@ pub(crate) fn signed(ctx: &mut Ctx<'_>) -> Result<(), StepError> {
         all.insert(path, entry)?;
     }
     out.flush()?;
-    ctx.log(&format!("{} signatures by {}", signatures.0.len(), certificate.subject()));
+    ctx.log(&format!("{} by {}", types::count(signatures.0.len(), "signature"), certificate.subject()));
     write_layer(ctx, &all, &Tree::default(), params.arch, &[])
 }
 
-/// Signatures by the digest that they are over.
+/// Signatures by the signed digest.
 struct Signatures(BTreeMap<Digest, Vec<u8>>);
 
 impl Signatures {
@@ -105,7 +106,7 @@ mod tests {
 
     const MODULE: &str = "usr/lib/modules/6.12-evek/kernel/fs/erofs.ko";
 
-    /// A module for x86-64, as far as anybody looks (System V gABI, *ELF Header*).
+    /// A module for x86-64, as far as readers check it (System V gABI, *ELF Header*).
     fn elf() -> Vec<u8> {
         let mut elf = b"\x7fELF\x02\x01\x01".to_vec();
         elf.resize(64, 0);
@@ -113,7 +114,7 @@ mod tests {
         elf
     }
 
-    /// A module with its dependencies, and what only looks like one.
+    /// A module with its dependencies, and a file that only looks like one.
     fn tar() -> Vec<u8> {
         let mut all = Tree::default();
         for (path, bytes) in [

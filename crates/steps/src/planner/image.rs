@@ -1,4 +1,4 @@
-//! The root image, the store and what the firmware starts.
+//! The root image, the store and the programs that the firmware starts.
 
 use super::{Layer, Planner, ROOT, kernel::Kernel, params};
 use crate::{
@@ -6,9 +6,9 @@ use crate::{
     disk::{self, Config},
     firmware::{self, Loader, Uki, Xen},
     layers::Debs,
+    own_layer,
     project::Targets,
     slot::{self, Image, Store},
-    top,
     wanted::{BOOT, HYPERVISOR, SHIM},
 };
 use defs::{Deb, ImageConfig, Located, PartitionType, Units};
@@ -16,7 +16,7 @@ use graph::{Step, StepId};
 use std::collections::BTreeMap;
 use store::Role;
 
-/// The name of images in the store: nothing on the network has such a name, so nothing can be pulled by mistake.
+/// The registry's name of images in the store. No host on the network has this name, so nobody can pull one by mistake.
 const REGISTRY: &str = "evek.local";
 
 impl Planner<'_> {
@@ -62,17 +62,17 @@ impl Planner<'_> {
         }
         below.push(modules);
         below.extend(self.kernel_firmware(kernel)?);
-        let top = self.root_top(&below)?;
+        let top = self.root_layer(&below)?;
         below.push(top);
         Ok(below)
     }
 
-    pub(super) fn root_top(&mut self, below: &[Layer]) -> Result<Layer, Error> {
+    pub(super) fn root_layer(&mut self, below: &[Layer]) -> Result<Layer, Error> {
         let defs = &self.project.defs;
         let (rootfs, hv) = (&defs.rootfs, defs.flavour(self.target.flavour)?);
-        let mut top = self.empty_top();
-        let mut step =
-            Step::new(self.flavoured("top/rootfs"), "top", top::VERSION, top::top).at("rootfs/rootfs.yml", None);
+        let mut top = self.empty_own_layer();
+        let mut step = Step::new(self.flavoured("top/rootfs"), "top", own_layer::VERSION, own_layer::own_layer)
+            .at("rootfs/rootfs.yml", None);
         for (n, name) in rootfs.packages.iter().chain(&hv.rootfs.packages).enumerate() {
             let package =
                 defs.packages.get(&name.value).ok_or_else(|| Error::NoPackage { name: name.value.clone() })?;
@@ -162,7 +162,7 @@ impl Planner<'_> {
         Ok(Targets { slot, loader, shim, uki, esp, config, size: self.flavoured("size"), checks })
     }
 
-    /// The boot loader, output `loader`, and what addons are made of, output `addon`.
+    /// The boot loader, output `loader`, and the stub of addons, output `addon`.
     pub(crate) fn loader(&mut self) -> Result<StepId, Error> {
         let step = Step::new(self.id("loader"), "loader", firmware::LOADER_VERSION, firmware::loader)
             .at("images/live.yml", None);
@@ -171,19 +171,18 @@ impl Planner<'_> {
         self.add(step)
     }
 
-    /// What starts the boot loader on firmware that does not know the owner: outputs `uefi-shim`,
-    /// `mok-manager`.
+    /// shim, for firmware that does not trust the owner: outputs `uefi-shim`, `mok-manager`.
     fn shim(&mut self) -> Result<StepId, Error> {
         let step = Step::new(self.id("uefi-shim"), "uefi-shim", firmware::SHIM_VERSION, firmware::shim)
             .at("kernel/kernel.yml", None);
         let step = params(step, &Loader { arch: self.arch() });
         let asked: Vec<_> = self.project.defs.kernel.shim.iter().map(|deb| deb.name.clone()).collect();
-        // not what they depend on
+        // without their dependencies
         let step = self.with_debs(step, SHIM, self.arch(), |deb| asked.iter().any(|name| name == deb))?;
         self.add(step)
     }
 
-    /// What systemd-boot starts, output `uki`: the kernel's unified image, or Xen's with the kernel in it.
+    /// The program that systemd-boot starts, output `uki`: the kernel's unified image, or Xen's with the kernel in it.
     fn uki(&mut self, kernel: &Kernel, slot: &StepId) -> Result<StepId, Error> {
         let defs = &self.project.defs;
         let hv = defs.flavour(self.target.flavour)?;
@@ -222,7 +221,7 @@ impl Planner<'_> {
     }
 }
 
-/// Of the set `boot`, what is not there only because another package depends on it.
+/// Whether a package of the set `boot` is the boot loader itself, and not one of its dependencies.
 fn is_systemd_boot(deb: &str) -> bool {
     deb == "systemd-boot-efi"
 }

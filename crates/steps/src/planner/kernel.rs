@@ -1,4 +1,4 @@
-//! The kernel and what goes with it: built or Debian's, linted, with firmware, microcode and initramfs.
+//! The kernel, from source or Debian's, with its lint, firmware, microcode and initramfs.
 
 use super::{Layer, Planner, ROOT, params};
 use crate::{
@@ -8,7 +8,8 @@ use crate::{
 use defs::{ConfigBase, Deb, KernelBuild, Located};
 use graph::{Step, StepId};
 
-/// What depends on Debian's image package makes initramfs archives and the like, which is our work.
+/// Whether a package is the kernel itself. Its dependencies make initramfs archives and the like, which the build does
+/// itself.
 fn is_image(name: &str) -> bool {
     name.starts_with("linux-image-")
 }
@@ -18,7 +19,7 @@ fn is_image(name: &str) -> bool {
 pub(super) struct Kernel {
     /// Outputs `vmlinuz`, `release`, `config` and `index`.
     pub(super) own: StepId,
-    /// Output `tar`: the modules as devices get them.
+    /// Output `tar`: the modules of the device.
     pub(super) modules: StepId,
 }
 
@@ -45,7 +46,7 @@ impl Planner<'_> {
         Ok(Kernel { own, modules })
     }
 
-    /// What is signed of the modules of a kernel that is built: output `digests`.
+    /// The digests to sign of the modules of a kernel from source: output `digests`.
     pub(crate) fn module_digests(&mut self) -> Result<StepId, Error> {
         let kernel = self.kernel_unsigned()?;
         let step = Step::new(self.id("module-digests"), "module-digests", kernel::DIGESTS_VERSION, kernel::digests)
@@ -100,7 +101,7 @@ impl Planner<'_> {
         self.add(params(step, &kernel::Build { arch, certificate: signer.pem()? }))
     }
 
-    /// With the fragments of a kernel that is built, in their order.
+    /// With the fragments of a kernel from source, in their order.
     fn with_fragments(&self, mut step: Step) -> Result<Step, Error> {
         let defs = &self.project.defs.kernel;
         let common = defs.build.iter().flat_map(|b| &b.fragments);
@@ -113,7 +114,7 @@ impl Planner<'_> {
         Ok(step)
     }
 
-    /// Whether the kernel has what this flavour needs: output `report`.
+    /// The lint of the kernel for this flavour: output `report`.
     pub(super) fn kernel_lint(&mut self, kernel: &Kernel) -> Result<StepId, Error> {
         let (defs, arch, flavour) = (&self.project.defs, self.arch(), self.target.flavour);
         let concerned = |n: &&defs::Needs| {
@@ -127,7 +128,7 @@ impl Planner<'_> {
             load,
             drop: defs.kernel.modules.drop.clone(),
         };
-        // the step's function has its parameters with their places
+        // the step's function gets its parameters with their places
         let places = lint.clone();
         let step = Step::new(self.flavoured("kernel-lint"), "kernel-lint", kernel::LINT_VERSION, move |ctx| {
             kernel::lint(ctx, &places)
@@ -155,7 +156,7 @@ impl Planner<'_> {
         self.initramfs_of(self.flavoured("initramfs"), kernel, (init, "init"), modules, "kernel/kernel.yml")
     }
 
-    /// An initramfs: a program, output of the step that compiles it, and modules of the kernel.
+    /// An initramfs of a program, an output of the step that compiles it, and of modules of the kernel.
     pub(super) fn initramfs_of(
         &mut self,
         id: StepId,
@@ -172,7 +173,7 @@ impl Planner<'_> {
         self.add(params(step, &kernel::Initramfs { arch: self.arch(), modules }))
     }
 
-    /// The layer with firmware for the modules; none where no package of it is named.
+    /// The layer with firmware for the modules; `None` if definitions name no package of firmware.
     pub(super) fn kernel_firmware(&mut self, kernel: &Kernel) -> Result<Option<Layer>, Error> {
         let arch = self.arch();
         if !Deb::any_for(&self.project.defs.kernel.firmware, arch) {
@@ -186,7 +187,7 @@ impl Planner<'_> {
         Ok(Some(Layer { of_debs: true, ..self.erofs(ROOT, "firmware", tar)? }))
     }
 
-    /// The archive with microcode: output `cpio`; none where no package of it is named.
+    /// The archive with microcode: output `cpio`; `None` if definitions name no package of microcode.
     pub(super) fn microcode(&mut self) -> Result<Option<StepId>, Error> {
         let (arch, debs) = (self.arch(), &self.project.defs.kernel.arch);
         if !debs.get(&arch).is_some_and(|a| Deb::any_for(&a.microcode, arch)) {

@@ -10,6 +10,7 @@ mod kernel;
 mod package;
 mod programs;
 mod size;
+mod usual;
 
 use crate::{
     Error,
@@ -21,7 +22,7 @@ use crate::{
 use graph::{Graph, Step, StepId};
 use types::Arch;
 
-/// The steps of images, growing.
+/// The steps of images, during planning.
 pub(crate) struct Planner<'p> {
     project: &'p Project,
     target: Target,
@@ -32,11 +33,11 @@ pub(crate) struct Planner<'p> {
 #[derive(Debug, Clone)]
 struct Layer {
     name: String,
-    /// The component whose size it counts to: a package of `pkg/`, or the root.
+    /// The component that includes its size: a package of `pkg/`, or the root.
     owner: String,
     tar: StepId,
     erofs: StepId,
-    /// Whether it is of Debian packages, and its step says which file is of which.
+    /// Whether it consists of Debian packages, so that its step lists the package of each file.
     of_debs: bool,
 }
 
@@ -63,7 +64,7 @@ impl<'p> Planner<'p> {
         Self { project, target, graph: Graph::new() }
     }
 
-    /// The same for another target, which shares what it can.
+    /// The same plan for another target; the targets share equal steps.
     pub(crate) fn target(&mut self, target: Target) {
         self.target = target;
     }
@@ -85,12 +86,13 @@ impl<'p> Planner<'p> {
         format!("{name}/{}@{}", self.target.flavour, self.arch()).into()
     }
 
-    /// Adds a step unless it is there: layers are shared.
+    /// Adds a step unless it exists: images share layers.
     fn add(&mut self, step: Step) -> Result<StepId, Error> {
-        Ok(self.graph.share(step)?)
+        let usual = usual::of(step.kind, step.id.as_str());
+        Ok(self.graph.share(step.usually(usual))?)
     }
 
-    /// With the packages of a set, or those of them that `keep` names, as inputs `deb/…`.
+    /// Adds the packages of a set, or those that `keep` selects, as inputs `deb/…`.
     fn with_debs(&self, mut step: Step, set: &str, arch: Arch, keep: impl Fn(&str) -> bool) -> Result<Step, Error> {
         let lock = &self.project.lock;
         let found = lock.set(set, arch).ok_or_else(|| Error::NoSet { set: set.to_owned(), arch })?;

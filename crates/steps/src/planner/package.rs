@@ -4,7 +4,7 @@ use super::{Layer, Planner, params};
 use crate::{
     Error,
     layers::Debs,
-    top::{self, Top},
+    own_layer::{self, OwnLayer},
     wanted::package_set,
 };
 use defs::{Deb, Located, Package};
@@ -39,29 +39,34 @@ impl<'p> Planner<'p> {
             for program in &package.go {
                 let bin = self.go(package, program)?;
                 let path = format!("{}/{}", program.path.trim_matches('/'), program.bin);
-                let top = Top { programs: BTreeMap::from([("program/bin".into(), path)]), ..self.empty_top() };
-                let step =
-                    Step::new(self.id(&format!("go-layer/{name}/{}", program.bin)), "top", top::VERSION, top::top)
-                        .from("program/bin", bin, "bin")
-                        .at(&file, Some(program.bin.at.line));
+                let top =
+                    OwnLayer { programs: BTreeMap::from([("program/bin".into(), path)]), ..self.empty_own_layer() };
+                let step = Step::new(
+                    self.id(&format!("go-layer/{name}/{}", program.bin)),
+                    "top",
+                    own_layer::VERSION,
+                    own_layer::own_layer,
+                )
+                .from("program/bin", bin, "bin")
+                .at(&file, Some(program.bin.at.line));
                 let tar = self.add(params(step, &top))?;
                 let layer = self.erofs(name, &format!("{name}/{}", program.bin), tar)?;
                 below.push(layer);
             }
-            if let Some(layer) = self.package_top(package, &below, users)? {
+            if let Some(layer) = self.package_layer(package, &below, users)? {
                 below.push(layer);
             }
         }
         Ok(below)
     }
 
-    /// The paths not taken for a package: its own list and those of its bases.
+    /// The dropped paths of a package: its own list and those of its bases.
     pub(super) fn dropped(&self, package: &Package) -> Vec<Located<defs::PathGlob>> {
         self.project.defs.with_bases(package).iter().flat_map(|p| p.drop.clone()).collect()
     }
 
-    pub(super) fn empty_top(&self) -> Top {
-        Top {
+    pub(super) fn empty_own_layer(&self) -> OwnLayer {
+        OwnLayer {
             arch: self.arch(),
             programs: BTreeMap::new(),
             blobs: BTreeMap::new(),
@@ -77,18 +82,18 @@ impl<'p> Planner<'p> {
     }
 
     /// A package's Rust programs and files; `None` when it has neither.
-    pub(super) fn package_top(
+    pub(super) fn package_layer(
         &mut self,
         package: &Package,
         below: &[Layer],
         (users, groups): (BTreeMap<String, defs::User>, BTreeMap<String, defs::Group>),
     ) -> Result<Option<Layer>, Error> {
         let name = &package.name.value;
-        let mut top = Top { users, groups, caps: package.caps.clone(), ..self.empty_top() };
+        let mut top = OwnLayer { users, groups, caps: package.caps.clone(), ..self.empty_own_layer() };
         if !Deb::any_for(&package.debs, self.arch()) {
             top.links = package.links.clone();
         }
-        let mut step = Step::new(self.id(&format!("top/{name}")), "top", top::VERSION, top::top);
+        let mut step = Step::new(self.id(&format!("top/{name}")), "top", own_layer::VERSION, own_layer::own_layer);
         step = step.at(format!("pkg/{name}/pkg.yml"), None);
         step = self.programs_and_files(step, &mut top, package, 0)?;
         if let Some(guest) = &package.guest {
@@ -105,7 +110,7 @@ impl<'p> Planner<'p> {
     pub(super) fn programs_and_files(
         &mut self,
         mut step: Step,
-        top: &mut Top,
+        top: &mut OwnLayer,
         package: &Package,
         n: usize,
     ) -> Result<Step, Error> {
@@ -130,7 +135,7 @@ impl<'p> Planner<'p> {
     }
 
     /// This build's kernel and the initramfs of a package, for guests.
-    fn guest(&mut self, step: Step, top: &mut Top, name: &Located<String>) -> Result<Step, Error> {
+    fn guest(&mut self, step: Step, top: &mut OwnLayer, name: &Located<String>) -> Result<Step, Error> {
         let package = self.known_package(&name.value)?;
         let (Some(initramfs), Some(init)) = (&package.initramfs, package.rust.first()) else {
             return Err(Error::NoPackage { name: name.value.clone() });

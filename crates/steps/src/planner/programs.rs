@@ -86,7 +86,7 @@ impl Planner<'_> {
         self.add(step)
     }
 
-    /// The toolbox's Go, as Go names it: `go1.26.11`.
+    /// The version of the toolbox's Go in Go's form: `go1.26.11`.
     pub(super) fn go_version(&self) -> Result<String, Error> {
         let (name, host) = (format!("toolbox/{}", tools_for("go", self.arch())), host()?);
         let no_set = || Error::NoSet { set: name.clone(), arch: host };

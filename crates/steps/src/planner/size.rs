@@ -11,7 +11,7 @@ use graph::{Step, StepId};
 use std::collections::BTreeMap;
 
 impl Planner<'_> {
-    /// The tree of sizes of what the targets make: output `tree`.
+    /// The tree of sizes of the targets' outputs: output `tree`.
     pub(super) fn size(
         &mut self,
         images: &[Image],
@@ -25,7 +25,7 @@ impl Planner<'_> {
             .from("esp", made.esp.clone(), "esp")
             .from("config", made.config.clone(), "config")
             .at(format!("hv/{}.yml", self.target.flavour), None);
-        // the very archive that is in the EFI program
+        // the same archive as in the EFI program
         if let Some(initrd) = self.graph.get(&made.uki).and_then(|uki| uki.inputs.get("initrd")) {
             step = step.input("initrd", initrd.clone());
         }

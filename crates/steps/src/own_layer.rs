@@ -1,4 +1,5 @@
-//! Top layers: our own programs and files, and what follows from them — links, enabled units, accounts.
+//! Own layers: the topmost layer of a package or of the root, with our own programs and files, links, enabled units and
+//! accounts. The names of their steps begin with `top/`.
 
 use crate::layers::{lower, write_layer};
 use defs::{Group, Located, PathGlob, Units, User};
@@ -7,15 +8,15 @@ use std::{collections::BTreeMap, fs};
 use tree::{Entry, Tree, TreePath};
 use types::Arch;
 
-/// Raised when the same programs and files would give another layer.
+/// The version of the step: raise it when the same programs and files would give another layer.
 pub(crate) const VERSION: u32 = 1;
 
 #[derive(serde::Serialize, serde::Deserialize)]
-pub(crate) struct Top {
+pub(crate) struct OwnLayer {
     pub(crate) arch: Arch,
-    /// Programs by the label of their input: where they go, such as `usr/bin/kube`.
+    /// Programs: label of the input → path, such as `usr/bin/kube`.
     pub(crate) programs: BTreeMap<String, String>,
-    /// Other files by the label of their input: where they go.
+    /// Other files: label of the input → path.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub(crate) blobs: BTreeMap<String, String>,
     pub(crate) links: BTreeMap<String, Located<String>>,
@@ -24,18 +25,19 @@ pub(crate) struct Top {
     pub(crate) caps: BTreeMap<String, Located<String>>,
     /// Empty folders.
     pub(crate) folders: Vec<String>,
-    /// Small files that follow from the definitions: path → text.
+    /// Small files generated from the definitions: path → text.
     pub(crate) texts: BTreeMap<String, String>,
-    /// In the order in which they are enabled; a later default target wins.
+    /// Units, in the order of enabling; a later default target wins.
     pub(crate) units: Vec<Units>,
     /// Files whose architecture is not checked.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) foreign: Vec<Located<PathGlob>>,
 }
 
-/// Inputs `lower/…`, `program/…`, others that the parameters name, `files/<n>` (folders of the source tree, later ones win); output `tar`.
-pub(crate) fn top(ctx: &mut Ctx<'_>) -> Result<(), StepError> {
-    let params: Top = ctx.params()?;
+/// Inputs `lower/…`, `program/…`, others that the parameters name, and `files/<n>` (folders of the source tree, later
+/// ones win); output `tar`.
+pub(crate) fn own_layer(ctx: &mut Ctx<'_>) -> Result<(), StepError> {
+    let params: OwnLayer = ctx.params()?;
     let lower = lower(ctx)?;
     let mut full = lower.clone();
     for label in ctx.labels("files/") {
