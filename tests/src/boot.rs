@@ -42,6 +42,8 @@ pub struct Boot {
     pub reboots: bool,
     /// Whether there is a watchdog.
     pub watchdog: bool,
+    /// The size of the disk; that of the image where absent.
+    pub disk_size: Option<Bytes>,
     /// Further arguments for QEMU.
     pub extra: Vec<String>,
 }
@@ -68,6 +70,7 @@ impl Boot {
             records: false,
             reboots: false,
             watchdog: false,
+            disk_size: Some(Bytes::gib(32)),
             extra: Vec::new(),
         }
     }
@@ -116,7 +119,7 @@ pub fn boot(options: Boot) -> Booting {
         state: options.state,
         keeps: options.keeps,
         records: options.records,
-        disk_size: Some(Bytes::gib(32)),
+        disk_size: options.disk_size,
         network: options.network,
         config: options.config,
         changes: options.changes,

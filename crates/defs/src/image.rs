@@ -50,6 +50,8 @@ pub struct Partition {
     pub first_boot: bool,
     /// Takes the rest of the device's disk; `size` is the least then.
     pub grow: bool,
+    /// Its least size on a device whose disk is too small.
+    pub least: Option<Bytes>,
 }
 
 impl ImageDef {
@@ -64,6 +66,7 @@ impl ImageDef {
             content: self.content.get(&p.label.value).map_or(PartitionContent::Empty, |content| content.value),
             first_boot: self.first_boot.contains(&p.label),
             grow: p.grow,
+            least: p.least,
         };
         layout.partitions.iter().map(partition).collect()
     }

@@ -52,7 +52,7 @@ pub struct Rootfs {
     /// Empty folders, such as mount points: on a read-only root nothing can make them later.
     #[serde(default)]
     pub folders: Vec<String>,
-    /// Name of the machine before anything better is known.
+    /// The product's part of the names of devices: they are called `<hostname>-<8 digits>`.
     #[serde(default)]
     pub hostname: Option<String>,
     /// Fields of /etc/os-release; the builder adds the version.

@@ -5,7 +5,8 @@
 //!        │ no, but a cable is plugged in ── wait a little, then
 //!        └ no ──► kube0: a dummy interface with an address of our own and a default route of last resort
 //! ```
-//! The name is chosen once and kept: to Kubernetes, a node with another name is another node.
+//! A new node is named after the device, `evek-<8 digits>`. An existing one keeps the name that it has: to Kubernetes, a node with
+//! another name is another node.
 
 use crate::{
     config::Paths,

@@ -29,6 +29,8 @@ pub(crate) struct Places {
     pub(crate) tpm: PathBuf,
     /// What the signed image brings for the TPM.
     pub(crate) policy: PathBuf,
+    /// The id of this machine, which P3 keeps.
+    pub(crate) machine_id: PathBuf,
     /// The firmware's variables.
     pub(crate) variables: PathBuf,
     /// Between two looks at what is not there yet.
@@ -52,6 +54,7 @@ impl Default for Places {
             medium: "/dev/disk/by-label/EVEKEY".into(),
             tpm: "/sys/class/tpm/tpm0".into(),
             policy: "/run/systemd".into(),
+            machine_id: "/etc/machine-id".into(),
             variables: "/sys/firmware/efi/efivars".into(),
             pause: Duration::from_secs(2),
             patience: Duration::from_secs(60),

@@ -62,6 +62,7 @@ impl Device {
             medium: at("EVEKEY"),
             tpm: at("tpm"),
             policy: at("policy"),
+            machine_id: at("machine-id"),
             variables: at("variables"),
             pause: Duration::ZERO,
             patience: Duration::ZERO,
