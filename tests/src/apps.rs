@@ -1,7 +1,7 @@
 //! Declared apps on a device: what every flavour that runs them must show.
 //!
 //! One boot has a container and a machine from good declarations, and a bad one between them. The container's program is a
-//! shell that reads lines, so that a test can ask it things.
+//! shell that reads lines, so that a test can have it do things. It is not root's.
 
 use crate::Checks;
 use serde_json::Value;
@@ -10,11 +10,12 @@ use tree::Tree;
 use types::{Arch, Bytes};
 use vm::Guest;
 
-/// Says when it is ready, carries out lines, and says goodbye when it is told to stop.
+/// Greets when it is ready, carries out lines, and says goodbye when it has to stop.
 const SHELL: &str = r#"name: shell
 memory: 192MiB
 container:
   image: evek.local/time
+  user: _chrony
   env: {GREETING: hello}
   command:
     - /usr/bin/bash
@@ -23,7 +24,9 @@ container:
       trap 'echo farewell; exit 0' TERM
       echo "$GREETING from $(uname -n)"
       while read -r line; do eval "$line"; done
-  volumes: [{name: notes, target: /notes, size: 16MiB}]
+  volumes:
+    - {name: notes, target: /notes, size: 16MiB}
+    - {name: temporary, target: /tmp/kept, size: 8MiB}
 networks: [{nat: {}}]
 "#;
 
@@ -93,9 +96,9 @@ pub struct Apps<'a> {
 }
 
 impl Apps<'_> {
-    /// The container starts by itself, and a bad declaration hinders nothing.
+    /// The device starts the container without a command, and a bad declaration hinders nothing.
     pub fn container_starts(&mut self) {
-        self.says("the container starts by itself", "shell", "", &["hello from shell"]);
+        self.says("the container starts without a command", "shell", "", &["hello from shell"]);
         let status = self.status();
         let shell = app(&status, "shell");
         let names = self.hypervisor.names();
@@ -116,7 +119,36 @@ impl Apps<'_> {
     pub fn console_answers(&mut self) {
         self.says("the console answers", "shell", "echo answer-$((6*7))", &["answer-42"]);
         self.says("the container reaches the device", "shell", GREET_THE_GATEWAY, &["heard SSH-2.0"]);
-        self.says("a volume can be written", "shell", "echo kept > /notes/note; sync; echo written-$?", &["written-0"]);
+        self.says("a program that is not root can write to its volumes", "shell", WRITE, &["written-0"]);
+    }
+
+    /// Neither vmm nor a guest that has taken over its QEMU reaches secrets of the device.
+    pub fn guests_are_apart(&mut self) {
+        let service = self.hypervisor.service();
+        let seen = self.guest.sh(&format!("svc exec {service} ls -A /persist"));
+        let seen = self.checks.answer("vmm's part of P3", seen).unwrap_or_default();
+        self.checks.equal("vmm's part of P3", seen.split_whitespace().collect(), vec!["apps", "images", "vmm"]);
+        let key = self.guest.sh(&format!("svc exec {service} cat /persist/vault/recovery-key && echo read"));
+        self.checks.that("vmm cannot read the recovery key", key.is_err(), format!("{key:?}"));
+        if !self.hypervisor.is_xen() {
+            let pid = app(&self.status(), "shell")["run"]["pid"].clone();
+            let rights = self.guest.sh(&format!("svc exec vmm cat /proc/{pid}/status"));
+            let rights = self.checks.answer("the rights of QEMU", rights).unwrap_or_default();
+            let user = rights.lines().find_map(|l| l.strip_prefix("Uid:")).unwrap_or("none");
+            let own = user.split_whitespace().all(|uid| uid.parse().is_ok_and(|uid: u32| uid >= 2_000_000_000));
+            self.checks.that("QEMU is a user of its own", own, user);
+            let none = rights.lines().any(|l| l.starts_with("CapEff:") && l.ends_with("0000000000000000"));
+            self.checks.that("QEMU has no capabilities", none, &rights);
+        }
+    }
+
+    /// A volume grows when its declaration asks for that, and keeps its files.
+    pub fn volume_grows(&mut self) {
+        let edit = "mount -o remount,rw /config && sed -i s/16MiB/48MiB/ /config/apps/shell.yml && mount -o remount,ro /config";
+        self.sh("the declaration asks for a larger volume", edit);
+        self.sh("vmm reads the declarations again", "vmm reload");
+        self.says("the container starts again", "shell", "", &["hello from shell"]);
+        self.says("its volume has grown and kept its files", "shell", MEASURE, &["grown, with: kept"]);
     }
 
     /// A guest that is killed from outside runs again.
@@ -127,7 +159,7 @@ impl Apps<'_> {
         self.says("it runs again", "shell", "", &[end, "hello from shell"]);
         let after = self.restarts();
         self.checks.equal("the restart is counted", after, before + 1);
-        self.says("its volume is as it was", "shell", "echo \"note: $(cat /notes/note)\"", &["note: kept"]);
+        self.says("its volumes are as they were", "shell", READ, &["notes: kept and kept"]);
     }
 
     fn restarts(&mut self) -> u64 {
@@ -145,7 +177,7 @@ impl Apps<'_> {
 
     /// Its program is asked to end, and then it stays stopped.
     pub fn stops_when_told(&mut self) {
-        self.sh("it is told to stop", "vmm stop shell");
+        self.sh("vmm stops it", "vmm stop shell");
         self.says("its program says goodbye", "shell", "", &["farewell", "[vmm: switched itself off]"]);
         let state = app(&self.status(), "shell")["state"].clone();
         self.checks.equal("it stays stopped", state, Value::from("stopped"));
@@ -156,13 +188,16 @@ impl Apps<'_> {
         if !self.make_machine(firmware, arch) {
             return;
         }
-        self.sh("vmm reads the declarations anew", "vmm reload");
+        self.sh("vmm reads the declarations again", "vmm reload");
         self.says("the machine starts", "machine", "", &["hello from machine"]);
+        self.says("its disk has grown and kept its data", "machine", FIND_THE_GROWN_DISK, &["grown, with: kept"]);
+        let uuid = app(&self.status(), "machine")["run"]["uuid"].as_str().unwrap_or("none").to_owned();
+        self.says("its firmware shows its UUID", "machine", SHOW_THE_UUID, &[&format!("uuid: {uuid}")]);
         if firmware == Firmware::Uefi {
             self.says("it has a TPM", "machine", "echo tpm: $(cat /sys/class/tpm/tpm0/tpm_version_major)", &["tpm: 2"]);
         }
         self.says("its console answers", "machine", "echo answer-$((6*7))", &["answer-42"]);
-        self.sh("it is told to stop", "vmm stop machine");
+        self.sh("vmm stops it", "vmm stop machine");
         self.says("it switches itself off", "machine", "", &["farewell", "[vmm: switched itself off]"]);
     }
 
@@ -245,6 +280,19 @@ const NAME: &str = "org.opencontainers.image.ref.name";
 const GREET_THE_GATEWAY: &str = "while read -r _ d g _; do [ $d = 00000000 ] && break; done < /proc/net/route; \
      b() { echo $((16#${g:$1:2})); }; read -r line < /dev/tcp/$(b 6).$(b 4).$(b 2).$(b 0)/22; echo \"heard $line\"";
 
+/// Run by the container: writes to both volumes, as another user than root.
+const WRITE: &str = "[ $EUID != 0 ] && echo kept > /notes/note && echo kept > /tmp/kept/note && sync; echo written-$?";
+const READ: &str = "echo \"notes: $(</notes/note) and $(</tmp/kept/note)\"";
+/// An ext4 of 48 MiB has more than 30 MiB for files, and one of 16 MiB never has.
+const MEASURE: &str =
+    "set -- $(stat -f -c '%b %S' /notes); [ $(($1*$2>>20)) -gt 30 ] && echo \"grown, with: $(</notes/note)\"";
+
+/// Run by the machine: looks for the disk of 16 MiB, whose file had 8 MiB and began with `kept`.
+const FIND_THE_GROWN_DISK: &str = "for d in /sys/class/block/*; do \
+     [ $(<$d/size) = 32768 ] && read -rn 4 t < /dev/${d##*/} && echo \"grown, with: $t\"; done";
+/// Firmware has it under QEMU, the kernel under Xen.
+const SHOW_THE_UUID: &str = "echo uuid: $(cat /sys/class/dmi/id/product_uuid /sys/hypervisor/uuid 2>/dev/null)";
+
 fn hex(digest: &Value) -> String {
     digest.as_str().unwrap_or_default().trim_start_matches("sha256:").to_owned()
 }
@@ -276,10 +324,13 @@ const MACHINE: &str = r#"set -eu
 service=$1 firmware=$2 cmdline="console=$3 loglevel=3 panic=1 no_timer_check"; shift 3
 cd /persist/images
 for file in vmlinuz initrd; do svc exec $service cat /usr/share/guest/$file > $file; done
-# the container's disks: its spec, renamed and without its network card and volume, and its layers
-sed -e 's/"hostname":"shell"/"hostname":"machine"/' -e 's/"volumes":.*]}/"volumes":[],"networks":[]}/' /run/vmm/shell/spec > spec.raw
+# the container's disks: its spec, renamed, root's, without its network card and volumes, and its layers
+sed -e 's/"hostname":"shell"/"hostname":"machine"/' -e 's/"user":"_chrony"/"user":""/' \
+  -e 's/"volumes":.*]}/"volumes":[],"networks":[]}/' /run/vmm/shell/spec > spec.raw
 truncate -s 1M spec.raw
-disks='{file: /persist/images/spec.raw}'
+printf kept > data.raw
+truncate -s 8M data.raw
+disks='{file: /persist/images/spec.raw}, {file: /persist/images/data.raw, size: 16MiB}'
 n=0
 for layer in "$@"; do
   cp /run/evek/store/blobs/sha256/$layer layer$n.raw

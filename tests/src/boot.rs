@@ -1,6 +1,9 @@
 //! Booting an image for a test.
 
-use crate::builder::{checkout, image, raw, variable};
+use crate::{
+    builder::{entry, image, raw, scratch, variable},
+    inputs::note,
+};
 use std::{env, path::PathBuf, time::Duration};
 use types::{Arch, Bytes, Flavour};
 use vm::{Accel, Change, Firmware, Guest, Machine, Network, QEMU_VARIABLE, State, Tools, probe};
@@ -82,6 +85,8 @@ pub struct Booting {
     pub guest: Guest,
     /// The folder of the image that it boots.
     pub image: PathBuf,
+    /// The saved machine that it was restored from; absent where it was booted.
+    pub saved: Option<PathBuf>,
     slow: bool,
 }
 
@@ -100,34 +105,65 @@ impl Booting {
 /// When the machine cannot be started.
 #[must_use]
 pub fn boot(options: Boot) -> Booting {
-    let host = env::var_os(QEMU_VARIABLE).is_some_and(|v| v == "host");
-    let toolbox =
-        if host { PathBuf::new() } else { variable(&format!("EVEK_TOOLBOX_QEMU_{}", options.arch).to_uppercase()) };
-    let tools = Tools::choose(&toolbox).entered_by(&variable("EVEK_XTASK"));
-    let folder = checkout().join("target/boot");
-    let verdict = probe(&tools, options.arch, &folder.join(format!("acceleration-{}.json", options.arch)))
-        .unwrap_or_else(|e| panic!("{e}"));
-    let machine = Machine {
-        arch: options.arch,
-        firmware: options.firmware,
-        tpm: options.tpm,
-        watchdog: options.watchdog,
-        boots: options.flavour.into(),
-        cpus: 2,
-        memory: options.memory,
-        disk: options.disk.unwrap_or_else(|| raw(&options.image)),
-        state: options.state,
-        keeps: options.keeps,
-        records: options.records,
-        disk_size: options.disk_size,
-        network: options.network,
-        config: options.config,
-        changes: options.changes,
-        reboots: options.reboots,
-        dir: folder.join(options.name),
-        replay: format!("cargo xtask run --hv {} --arch {}", options.flavour, options.arch),
-        extra: options.extra,
-    };
-    let guest = Guest::start(&machine, &tools, verdict.accel, options.with_ssh, None).unwrap_or_else(|e| panic!("{e}"));
-    Booting { guest, image: options.image, slow: verdict.accel == Accel::Tcg }
+    Planned::of(options).start()
+}
+
+/// A machine with all that starts it.
+pub(crate) struct Planned {
+    pub(crate) machine: Machine,
+    pub(crate) tools: Tools,
+    pub(crate) accel: Accel,
+    pub(crate) image: PathBuf,
+    pub(crate) with_ssh: bool,
+}
+
+impl Planned {
+    pub(crate) fn of(options: Boot) -> Self {
+        let host = env::var_os(QEMU_VARIABLE).is_some_and(|v| v == "host");
+        let toolbox = if host {
+            // its programs may change without a trace, so this input never has a value
+            note("EVEK_QEMU=host");
+            PathBuf::new()
+        } else {
+            variable(&format!("EVEK_TOOLBOX_QEMU_{}", options.arch).to_uppercase())
+        };
+        let tools = Tools::choose(&toolbox).entered_by(&entry());
+        let folder = scratch();
+        let verdict = probe(&tools, options.arch, &folder.join(format!("acceleration-{}.json", options.arch)))
+            .unwrap_or_else(|e| panic!("{e}"));
+        let machine = Machine {
+            arch: options.arch,
+            firmware: options.firmware,
+            tpm: options.tpm,
+            watchdog: options.watchdog,
+            boots: options.flavour.into(),
+            cpus: 2,
+            memory: options.memory,
+            disk: options.disk.unwrap_or_else(|| raw(&options.image)),
+            state: options.state,
+            keeps: options.keeps,
+            records: options.records,
+            disk_size: options.disk_size,
+            network: options.network,
+            config: options.config,
+            changes: options.changes,
+            reboots: options.reboots,
+            dir: folder.join(options.name),
+            replay: format!("cargo xtask run --hv {} --arch {}", options.flavour, options.arch),
+            extra: options.extra,
+        };
+        Self { machine, tools, accel: verdict.accel, image: options.image, with_ssh: options.with_ssh }
+    }
+
+    /// The same with another machine.
+    pub(crate) fn with(&self, machine: Machine) -> Self {
+        let (tools, image) = (self.tools.clone(), self.image.clone());
+        Self { machine, tools, accel: self.accel, image, with_ssh: self.with_ssh }
+    }
+
+    pub(crate) fn start(self) -> Booting {
+        let guest = Guest::start(&self.machine, &self.tools, self.accel, self.with_ssh, None);
+        let guest = guest.unwrap_or_else(|e| panic!("{e}"));
+        Booting { guest, image: self.image, saved: None, slow: self.accel == Accel::Tcg }
+    }
 }

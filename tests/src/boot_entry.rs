@@ -1,5 +1,5 @@
-//! Boot entries of the firmware that tell what they start something, as someone can make them on a device, or with a programmer
-//! on its flash chip (UEFI 2.10 §3.1.3; EDK II, `MdeModulePkg/Include/Guid/VariableFormat.h`).
+//! Boot entries of the firmware with load options for the program that they start. An attacker can make them on a device, or with
+//! a programmer on its flash chip (UEFI 2.10 §3.1.3; EDK II, `MdeModulePkg/Include/Guid/VariableFormat.h`).
 //!
 //! ```text
 //! variables.fd  volume header │ store header │ variable │ variable │ 0xff…     each: header of 60 bytes, name, value; ends at 4n
@@ -8,7 +8,7 @@
 use efivars::{Attributes, Name, Vendor::Global};
 use std::{fs, path::Path};
 
-/// The entry's number, which no firmware gives by itself.
+/// The entry's number. No firmware assigns one as high.
 const NUMBER: u16 = 0x42;
 const STORE_HEADER: usize = 28;
 const HEADER: usize = 60;
@@ -19,15 +19,15 @@ const ADDED: u8 = 0x3f;
 /// `EFI_GLOBAL_VARIABLE`, as it is stored.
 const GLOBAL: [u8; 16] = [0x61, 0xdf, 0xe4, 0x8b, 0xca, 0x93, 0xd2, 0x11, 0xaa, 0x0d, 0, 0xe0, 0x98, 0x03, 0x2b, 0x8c];
 
-/// The variables that have the firmware start a file, on any volume, once, and tell it something.
+/// The variables that have the firmware start a file, on any volume, once, with these load options.
 #[must_use]
-pub fn starting(file: &str, told: &str) -> [(Name<'static>, Vec<u8>); 2] {
+pub fn starting(file: &str, options: &str) -> [(Name<'static>, Vec<u8>); 2] {
     let node = |kind: [u8; 2], data: &[u8]| [&kind[..], &(4 + data.len() as u16).to_le_bytes(), data].concat();
     // a file (§10.3.5.4), and the end of the path
     let path = [node([4, 4], &utf16(file)), node([0x7f, 0xff], &[])].concat();
     // active, and the length of the path
     let head = [&1_u32.to_le_bytes()[..], &(path.len() as u16).to_le_bytes()].concat();
-    let option = [head, utf16("a test's"), path, utf16(told)].concat();
+    let option = [head, utf16("a test's"), path, utf16(options)].concat();
     [(Name(Global, "Boot0042"), option), (Name(Global, "BootNext"), NUMBER.to_le_bytes().to_vec())]
 }
 

@@ -1,6 +1,6 @@
 //! A real browser without a screen, from the toolbox.
 
-use crate::builder::variable;
+use crate::builder::{entry, variable};
 use sandbox::{Bind, Exit, Sandbox};
 use std::{fs, path::Path};
 use types::Cancel;
@@ -36,7 +36,7 @@ impl Seen {
 pub fn open(folder: &Path, page: &str) -> Seen {
     let home = tempfile::tempdir().unwrap_or_else(|e| panic!("no temporary folder: {e}"));
     let mut sandbox = Sandbox::new(variable("EVEK_TOOLBOX_BROWSER")).bind(Bind::read_only(folder, "/page"));
-    sandbox.entry = Some(variable("EVEK_XTASK"));
+    sandbox.entry = Some(entry());
     sandbox.tmp = Some(home.path().join("tmp"));
     fs::create_dir(home.path().join("tmp")).unwrap_or_else(|e| panic!("no temporary folder: {e}"));
     let address = format!("file:///page/{page}");

@@ -1,5 +1,6 @@
 //! Running the built `xtask`, as users do, and in a changed world.
 
+use crate::inputs::note;
 use sandbox::{Bind, Exit, Overlay, Sandbox};
 use std::{
     env, fs,
@@ -23,8 +24,24 @@ pub struct Ran {
 /// The checkout that these tests and `xtask` were built from.
 #[must_use]
 pub fn checkout() -> PathBuf {
+    note("checkout");
+    root()
+}
+
+fn root() -> PathBuf {
     let here = Path::new(env!("CARGO_MANIFEST_DIR"));
     here.parent().unwrap_or(here).to_owned()
+}
+
+/// The folder for machines and other things that tests leave behind.
+///
+/// # Panics
+/// When it cannot be made.
+#[must_use]
+pub fn scratch() -> PathBuf {
+    let folder = root().join("target/boot");
+    fs::create_dir_all(&folder).unwrap_or_else(|e| panic!("cannot make {}: {e}", folder.display()));
+    folder
 }
 
 /// A path from the environment.
@@ -32,6 +49,24 @@ pub fn checkout() -> PathBuf {
 /// # Panics
 /// When it is not set: these tests are run by `cargo xtask test`.
 pub fn variable(name: &str) -> PathBuf {
+    note(name);
+    unnoted(name)
+}
+
+/// The built `xtask` as the way into the sandbox, which it is by code that the test's program has, too. For a test that runs
+/// `xtask` for its own sake there is [`variable`].
+#[must_use]
+pub fn entry() -> PathBuf {
+    unnoted("EVEK_XTASK")
+}
+
+/// The build cache, from which tests take blobs by the digests that an image names.
+#[must_use]
+pub fn cache() -> PathBuf {
+    unnoted("EVEK_CACHE")
+}
+
+fn unnoted(name: &str) -> PathBuf {
     let value =
         env::var_os(name).unwrap_or_else(|| panic!("{name} is not set; run these tests with `cargo xtask test`"));
     PathBuf::from(value)
@@ -43,7 +78,8 @@ pub fn variable(name: &str) -> PathBuf {
 /// When it was not built.
 #[must_use]
 pub fn image(flavour: Flavour, arch: Arch) -> PathBuf {
-    let (dist, version) = (variable("EVEK_DIST"), variable("EVEK_VERSION"));
+    note(&format!("image {flavour}-{arch}"));
+    let (dist, version) = (unnoted("EVEK_DIST"), unnoted("EVEK_VERSION"));
     let folder = dist.join(arch.as_str()).join(format!("{}-{flavour}-{arch}", version.display()));
     assert!(raw(&folder).is_file(), "there is no image in {}", folder.display());
     folder
@@ -151,7 +187,7 @@ impl World {
         // what running builds are at is nothing of this world's: a whiteout (kernel, Documentation/filesystems/overlayfs.rst)
         let made = Command::new("mknod").arg(upper.join("tmp")).args(["c", "0", "0"]).status();
         assert!(made.is_ok_and(|status| status.success()), "cannot hide the cache's temporary files");
-        self.sandbox.overlays.push(Overlay { lower: vec![variable("EVEK_CACHE")], upper, work, target: CACHE.into() });
+        self.sandbox.overlays.push(Overlay { lower: vec![cache()], upper, work, target: CACHE.into() });
         self.with_variable("EVEK_CACHE", CACHE)
     }
 

@@ -1,6 +1,6 @@
 //! Programs of others, from the toolbox, that judge images as ours do, or that ours work with.
 
-use crate::builder::variable;
+use crate::builder::{entry, variable};
 use sandbox::{Bind, Exit, Sandbox};
 use std::path::Path;
 use types::Cancel;
@@ -11,7 +11,7 @@ pub struct Oracles(Sandbox);
 impl Default for Oracles {
     fn default() -> Self {
         let mut sandbox = Sandbox::new(variable("EVEK_TOOLBOX_ORACLES"));
-        sandbox.entry = Some(variable("EVEK_XTASK"));
+        sandbox.entry = Some(entry());
         Self(sandbox)
     }
 }

@@ -2,7 +2,7 @@
 
 use crate::{
     Boot, boot,
-    builder::{checkout, described, variable},
+    builder::{cache, described, scratch, variable},
 };
 use ::boot::loader;
 use cas::Cas;
@@ -83,14 +83,15 @@ fn section(image: &Path, name: &str) -> Option<String> {
     sections.iter().find(|s| s.name == name).map(|s| String::from_utf8_lossy(s.data).into_owned())
 }
 
-/// Firmware that has taken over the keys of an image, by itself, as that of a new device does. It does so once for all tests.
+/// Firmware that has enrolled the keys of an image, as the firmware of a new device does at its first start. It starts once for
+/// all tests.
 ///
 /// # Panics
 /// When it does not.
 #[must_use]
 pub fn enrolled(options: &Boot) -> Firmware {
     let name = format!("keys-{}-{}.fd", options.arch, keys().certificate(Role::Pk).fingerprint().short());
-    let path = checkout().join("target/boot").join(name);
+    let path = scratch().join(name);
     if !path.is_file() {
         let new = Boot { with_ssh: false, ..Boot::of("enrolling", options.flavour, options.arch) };
         let booting = boot(Boot { firmware: Firmware::SecureBoot(Variables::None), ..new });
@@ -173,7 +174,7 @@ impl Programs {
 
 /// What a step of an image has made, from the cache.
 fn blob(options: &Boot, name: &str) -> Vec<u8> {
-    let cas = Cas::open(&variable("EVEK_CACHE")).unwrap_or_else(|e| panic!("{e}"));
+    let cas = Cas::open(&cache()).unwrap_or_else(|e| panic!("{e}"));
     let blobs = described(&options.image).blobs;
     let found = blobs.iter().find(|(id, _)| id.ends_with(&format!(":{name}")));
     let digest = found.unwrap_or_else(|| panic!("image.json names no {name}")).1.digest;

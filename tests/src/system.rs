@@ -66,16 +66,16 @@ pub fn start_was_secure(guest: &mut Guest, checks: &mut Checks, arguments: &str)
     }
 }
 
-/// The TPM was told what the image's description foretells of the kernel image, and of CONFIG.
+/// The TPM's registers hold the measurements that the image's description predicts for the kernel image, and that of CONFIG.
 pub fn start_was_measured(guest: &mut Guest, checks: &mut Checks, image: &Path) {
     if let Some(found) = checks.answer("register 11", register(guest, 11)) {
-        let foretold = described(image).measurements.get("pcr11-ready").map(Digest::hex);
-        checks.equal("register 11 is as foretold", Some(found), foretold);
+        let predicted = described(image).measurements.get("pcr11-ready").map(Digest::hex);
+        checks.equal("register 11 is as predicted", Some(found), predicted);
     }
     config_was_measured(guest, checks);
 }
 
-/// The TPM was told what CONFIG has for files.
+/// The TPM's register 14 holds the measurement of CONFIG's files.
 pub fn config_was_measured(guest: &mut Guest, checks: &mut Checks) {
     // as the documentation says that anyone can do it
     let list =
@@ -96,7 +96,7 @@ fn register(guest: &mut Guest, number: u32) -> Result<String, vm::Error> {
 /// What `vault status` says of P3.
 ///
 /// # Panics
-/// When it says nothing.
+/// When the guest gives no answer.
 pub fn vault(guest: &mut Guest) -> Value {
     let text = guest.sh("vault status --json").unwrap_or_else(|e| panic!("{e}"));
     serde_json::from_str(&text).unwrap_or_else(|e| panic!("{e}: {text}"))

@@ -1,7 +1,7 @@
 //! Updates of an image that is there: the same with other words in its kernel image and its store, signed as an owner signs.
 
 use crate::{
-    builder::{described, variable},
+    builder::{cache, described},
     secure_boot::{keys, signed},
 };
 use cas::Cas;
@@ -21,11 +21,13 @@ pub struct Variant<'a> {
     pub version: &'a str,
     /// What systemd is replaced by, as the kernel's argument `init=`.
     pub init: Option<&'a str>,
+    /// Another argument of the kernel.
+    pub argument: Option<&'a str>,
     /// What replaces text in the manifests of the store, `from` by `to`.
     pub store: Vec<(&'a str, &'a str)>,
     /// Its boot loader.
     pub loader: Loader,
-    /// Whether the TPM is told that it is the owner's.
+    /// Whether it has the owner's signature for the TPM's policy.
     pub policy: bool,
 }
 
@@ -66,7 +68,7 @@ impl<'a> Variant<'a> {
     /// The same image of another version.
     #[must_use]
     pub fn of(version: &'a str) -> Self {
-        Self { version, init: None, store: Vec::new(), loader: Loader::Same, policy: true }
+        Self { version, init: None, argument: None, store: Vec::new(), loader: Loader::Same, policy: true }
     }
 
     /// Adds it, signed by `keys`, to a folder of updates.
@@ -74,7 +76,7 @@ impl<'a> Variant<'a> {
     /// # Panics
     /// When the image lacks something, or something cannot be written.
     pub fn publish(&self, image: &Path, keys: &Keys, folder: &Path) {
-        let cas = Cas::open(&variable("EVEK_CACHE")).unwrap_or_else(|e| panic!("{e}"));
+        let cas = Cas::open(&cache()).unwrap_or_else(|e| panic!("{e}"));
         let about = described(image);
         let store = self.changed(store(image));
         let root = root(&store, &cas);
@@ -92,8 +94,9 @@ impl<'a> Variant<'a> {
         ] {
             replace(&mut kernel, &from, &to);
         }
-        if let Some(init) = self.init {
-            replace(&mut kernel, REPLACED, &format!("{:width$}", format!("init={init}"), width = REPLACED.len()));
+        let argument = self.init.map(|init| format!("init={init}")).or(self.argument.map(str::to_owned));
+        if let Some(argument) = argument {
+            replace(&mut kernel, REPLACED, &format!("{argument:width$}", width = REPLACED.len()));
         }
         if self.policy {
             kernel = with_policy(keys, self.version, kernel).unwrap_or_else(|e| panic!("{e}"));
@@ -147,7 +150,7 @@ impl<'a> Variant<'a> {
 /// When the cache does not have it any more.
 #[must_use]
 pub fn store(image: &Path) -> StoreParts {
-    let cas = Cas::open(&variable("EVEK_CACHE")).unwrap_or_else(|e| panic!("{e}"));
+    let cas = Cas::open(&cache()).unwrap_or_else(|e| panic!("{e}"));
     serde_json::from_slice(&blob(image, &cas, "store")).unwrap_or_else(|e| panic!("{e}"))
 }
 

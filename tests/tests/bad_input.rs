@@ -21,6 +21,12 @@ fn an_unknown_flavour_lists_the_choices() {
 }
 
 #[test]
+fn a_version_that_would_be_newer_than_its_release_is_refused_with_the_one_that_is_meant() {
+    let run = boot_tests::Copy::new().xtask_of("0.2.0-rc1", &["plan", "--hv", "kvm"]);
+    run.must(USAGE, &["`0.2.0-rc1`", "hint: VERSION=0.2.0~rc1"]);
+}
+
+#[test]
 fn an_unknown_architecture_lists_the_choices() {
     World::new().xtask(&["image", "--arch", "mips"]).must(USAGE, &["mips", "amd64, arm64"]);
 }

@@ -41,6 +41,7 @@ fn an_option_that_the_kernel_lacks_is_named_with_who_needs_it_and_where_that_sta
 }
 
 #[test]
+#[ignore = "long: make test-all"]
 fn an_option_that_does_not_survive_fails_the_build_with_the_line_of_its_fragment() {
     let copy = Copy::new();
     copy.change("kernel/kernel.yml", "\nsource: debian\n", "\nsource: build\n");

@@ -9,7 +9,7 @@ use std::time::Duration;
 use types::{Arch, Bytes, Flavour};
 use vm::{Error, Guest, Network, Until};
 
-/// Where the system containerd keeps manifests, configurations and fetched layers.
+/// Where the containerd of Kubernetes keeps manifests, configurations and pulled layers.
 const CONTENT: &str = "/persist/containerd/io.containerd.content.v1.content";
 /// Where the snapshotter keeps what is not in the store: what containers write.
 const SNAPSHOTS: &str = "/persist/stored";
@@ -82,7 +82,7 @@ fn bytes(guest: &mut Guest, folders: &[&str]) -> Result<u64, Error> {
 }
 
 fn pod_runs(guest: &mut Guest, checks: &mut Checks, limit: Duration) {
-    let images = guest.sh("ctr -n k8s.io images ls -q");
+    let images = guest.sh("ctr -a /run/kube-containerd/containerd.sock -n k8s.io images ls -q");
     let Some(images) = checks.answer("images for Kubernetes", images) else { return };
     let Some(image) = images.lines().find(|name| name.starts_with("evek.local/pause:")) else {
         checks.that("pause is among the images", false, images);
@@ -105,7 +105,7 @@ fn pod_runs(guest: &mut Guest, checks: &mut Checks, limit: Duration) {
     let id = "svc exec kube -- kubectl get pod/probe -o jsonpath={.status.containerStatuses[0].containerID}";
     let Some(id) = checks.answer("the container's id", guest.sh(id)) else { return };
     let id = id.trim_start_matches("containerd://");
-    let root = format!("findmnt -rno FSTYPE,OPTIONS /run/containerd/io.containerd.runtime.v2.task/k8s.io/{id}/rootfs");
+    let root = format!("findmnt -rno FSTYPE,OPTIONS /run/kube-containerd/io.containerd.runtime.v2.task/k8s.io/{id}/rootfs");
     if let Some(root) = checks.answer("the pod's root", guest.sh(&root)) {
         let lower = root.split(',').find_map(|o| o.strip_prefix("lowerdir="));
         let in_store = lower.is_some_and(|l| l.split(':').all(|layer| layer.starts_with("/run/evek/layers/")));

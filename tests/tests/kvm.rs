@@ -22,11 +22,11 @@ fn start(name: &'static str, arch: Arch, with_ssh: bool) -> (Booting, u16) {
     let config = if with_ssh && arch == Arch::Amd64 { boot_tests::apps::declared() } else { Vec::new() };
     let options = Boot { network, config, with_ssh, ..Boot::of(name, Flavour::Kvm, arch) };
     // Debian's kernel for AArch64 has no driver for the TPM
-    (boot(secured(Boot { tpm: arch == Arch::Amd64, extra: told_by_smbios(), ..options })), port)
+    (boot(secured(Boot { tpm: arch == Arch::Amd64, extra: credential_by_smbios(), ..options })), port)
 }
 
-/// What a machine is told past what is signed (SMBIOS 3.7 §7.12): whose key opens root's account.
-fn told_by_smbios() -> Vec<String> {
+/// A credential by SMBIOS (SMBIOS 3.7 §7.12), which nothing has signed: a key for root's account.
+fn credential_by_smbios() -> Vec<String> {
     ["-smbios", "type=11,value=io.systemd.credential:ssh.authorized_keys.root=ssh-ed25519 AAAA"]
         .map(str::to_owned)
         .to_vec()
@@ -89,9 +89,11 @@ fn apps_run(guest: &mut Guest, checks: &mut Checks, limit: Duration) {
     let mut apps = Apps { guest, checks, hypervisor: Hypervisor::Kvm, limit };
     apps.container_starts();
     apps.console_answers();
+    apps.guests_are_apart();
     apps.machine_starts(Firmware::Linux, Arch::Amd64);
     apps.killed_guest_runs_again();
     apps.stops_when_told();
+    apps.volume_grows();
 }
 
 #[test]
@@ -113,7 +115,7 @@ fn a_device_without_virtualisation_emulates_a_machine_with_uefi_and_a_tpm() {
     checks.finish();
 }
 
-/// What a server on a forwarded port says first; empty when it says nothing.
+/// The first line of a server on a forwarded port; empty when it sends none.
 fn banner(port: u16, limit: Duration) -> String {
     let deadline = Instant::now() + limit;
     let Ok(mut stream) = TcpStream::connect(("127.0.0.1", port)) else { return String::new() };

@@ -1,16 +1,11 @@
 //! The power goes while a device updates itself: it starts what it was, or what it becomes.
 //!
-//! What a guest writes to its disk during an update is recorded. Then what may be on the disk after a cut is judged by the code by
-//! which devices choose and check their slots, and some of it is booted.
+//! QEMU records the writes of a guest to its disk during an update. The code by which devices choose and check their slots then
+//! judges the disks that a cut may leave, and a test boots some of them.
 
 #![allow(clippy::print_stderr, reason = "figures, for who runs it with --nocapture")]
 
-use boot_tests::{
-    Boot, Booting, Checks, boot,
-    secure_boot::{keys, secured},
-    updates::Variant,
-    web::Web,
-};
+use boot_tests::{Boot, Booting, Checks, boot, device, restored, secure_boot::keys, updates::Variant, web::Web};
 use disk::{
     Blocks, copy_sparse, gpt,
     power::{Event, Options, Point, State as Disk, points_at, states},
@@ -24,15 +19,10 @@ use std::{
     time::Duration,
 };
 use types::{Arch, Bytes, Digest, Flavour, Slot};
-use vm::{Left, Network, State, Until};
+use vm::{Left, State, Until};
 
-/// Where a device keeps a word from before the update.
+/// A file with a word from before the update.
 const MARK: &str = "/persist/mark";
-
-fn machine(name: &'static str) -> Boot {
-    let options = Boot::of(name, Flavour::Kvm, Arch::Amd64);
-    secured(Boot { network: Network::User { forwards: Vec::new() }, keeps: true, reboots: true, ..options })
-}
 
 fn up(booting: &mut Booting) -> Duration {
     let limit = booting.limit(60);
@@ -50,18 +40,15 @@ fn recorded(name: &'static str) -> Left {
     Variant::of("0.2.0").publish_ours(&image, folder.path());
     let web = Web::serve(folder.path());
     // the first start, which makes P3, is not of interest and writes much
-    let mut first = boot(machine(name));
-    let limit = up(&mut first);
-    first.guest.sh(&format!("echo before >{MARK} && sync")).unwrap_or_else(|e| panic!("{e}"));
-    first.guest.stop(limit).unwrap_or_else(|e| panic!("{e}"));
-    let mut second = boot(Boot { state: State::Kept, records: true, ..machine(name) });
-    up(&mut second);
-    let applied = second.guest.ssh_within(&format!("update apply {}", web.address("")), &[], limit);
+    let mut device = restored(Boot { keeps: true, records: true, ..device(name, Arch::Amd64) });
+    let limit = device.limit(60);
+    device.guest.sh(&format!("echo before >{MARK} && sync")).unwrap_or_else(|e| panic!("{e}"));
+    let applied = device.guest.ssh_within(&format!("update apply {}", web.address("")), &[], limit);
     let applied = applied.unwrap_or_else(|e| panic!("{e}"));
     assert!(applied.success(), "{}", applied.stderr);
-    second.guest.restart("systemctl reboot", limit).unwrap_or_else(|e| panic!("{e}"));
-    up(&mut second);
-    second.guest.cut_power()
+    device.guest.restart("systemctl reboot", limit).unwrap_or_else(|e| panic!("{e}"));
+    up(&mut device);
+    device.guest.cut_power()
 }
 
 /// An update as it was recorded.
@@ -186,7 +173,7 @@ fn slot_is_whole(update: &Update) {
     verity::verify(&slot, entry.image.data_blocks, update.images[1]).unwrap_or_else(|e| panic!("{e}"));
 }
 
-/// The judge finds what is wrong: a disk that is never told to keep anything loses an image.
+/// The judge finds a fault: a disk without flushes loses an image.
 fn without_flushes(update: &Update, only: &dyn Fn(usize) -> bool) {
     let events: Vec<_> = update.events.iter().filter(|event| **event != Event::Flush).cloned().collect();
     let options = Options { seed: 21, random_per_point: 2, only: Some(only) };
@@ -218,7 +205,7 @@ fn after_cuts_at_six_points_the_device_starts_and_its_state_is_whole() {
     for point in points {
         let disk = update.disk_at(point, &folder.join("disk.raw"));
         let given = State::Given { from: left.dir().to_owned() };
-        let options = Boot { disk: Some(disk), state: given, keeps: false, ..machine("power-cut-boot") };
+        let options = Boot { disk: Some(disk), state: given, ..device("power-cut-boot", Arch::Amd64) };
         let mut booting = boot(options);
         let limit = booting.limit(60);
         let what = format!("after {point} of {} events", update.events.len());

@@ -1,6 +1,6 @@
 //! Updates in a registry: ours pushes, Debian's `docker-registry` judges.
 
-use boot_tests::{Checks, variable};
+use boot_tests::{Checks, entry, variable};
 use registry::{Address, Credentials, Error, Options, Progress, Pushed, Registry, Tag};
 use sandbox::{Bind, Child, Io, Network, Sandbox};
 use serde_json::json;
@@ -38,7 +38,7 @@ impl Judge {
         // JSON is YAML
         fs::write(folder.join("config.yml"), settings.to_string()).expect("its settings");
         let mut sandbox = Sandbox::new(variable("EVEK_TOOLBOX_ORACLES"));
-        sandbox.entry = Some(variable("EVEK_XTASK"));
+        sandbox.entry = Some(entry());
         // it listens for this process
         sandbox.network = Network::Host;
         let sandbox = sandbox.bind(Bind::writable(folder, "/in/registry"));

@@ -97,6 +97,7 @@ fn nothing_outside_of_what_is_signed_changes_the_start() {
 }
 
 #[test]
+#[ignore = "long: make test-all"]
 fn an_addon_counts_while_the_owner_has_the_firmware_know_who_has_signed_it() {
     let options = Boot { reboots: true, ..Boot::of("secure-boot-addon", Flavour::Kvm, Arch::Amd64) };
     let (programs, keys) = (Programs::of(&options), keys());

@@ -7,8 +7,8 @@ use artefact::{
     oci::{Index, Manifest},
 };
 use boot_tests::{
-    Boot, Checks, Copy, boot, checkout,
-    secure_boot::{keys, secured},
+    Boot, Booting, Checks, Copy, boot, device, restored, scratch,
+    secure_boot::keys,
     system,
     updates::{Loader, Variant},
     web::Web,
@@ -24,24 +24,8 @@ use vm::{Guest, Network, Until};
 /// More than the documents of an update and the pieces of a kernel image in which a root hash differs.
 const ALLOWANCE: u64 = 1_000_000;
 
-/// Seconds that a new image has where it is to be found good, on a host that does other things as well; and where it is not.
-const PATIENCE: u32 = 900;
+/// Seconds that a new image has where it is not to be found good.
 const LITTLE_PATIENCE: u32 = 75;
-
-/// A device with what it needs: firmware that checks signatures, a watchdog, and one try for new images.
-fn device(name: &'static str, arch: Arch, patience: u32) -> Boot {
-    let patience = format!("health: {{within: {patience}, tries: 1}}\n");
-    let options = Boot::of(name, Flavour::Kvm, arch);
-    secured(Boot {
-        network: Network::User { forwards: Vec::new() },
-        config: vec![("update.yml".to_owned(), patience.into())],
-        reboots: true,
-        // Debian's kernel for AArch64 has no driver for the TPM
-        tpm: arch == Arch::Amd64,
-        watchdog: true,
-        ..options
-    })
-}
 
 struct Device<'a> {
     arch: Arch,
@@ -88,7 +72,7 @@ impl Device<'_> {
         system::system_is_up(&mut self.guest, self.checks, self.arch, self.limit);
     }
 
-    /// An update that is tried and fails: the device is back by itself in what it was, and says why.
+    /// An update that is tried and fails: the device returns to the image before and reports the reason.
     fn is_given_up(&mut self, web: &Web, name: &str, (version, label): (&str, &str), reason: &str) {
         self.apply(&web.address(name));
         self.restarts(2);
@@ -112,8 +96,12 @@ impl Device<'_> {
     }
 }
 
-fn start<'a>(name: &'static str, arch: Arch, patience: u32, checks: &'a mut Checks) -> Device<'a> {
-    let booting = boot(device(name, arch, patience));
+/// A device that is up.
+fn start<'a>(name: &'static str, arch: Arch, checks: &'a mut Checks) -> Device<'a> {
+    of(restored(device(name, arch)), arch, checks)
+}
+
+fn of(booting: Booting, arch: Arch, checks: &mut Checks) -> Device<'_> {
     let limit = booting.limit(60);
     let mut device = Device { arch, guest: booting.guest, checks, limit };
     device.up();
@@ -137,9 +125,10 @@ fn is_updated(name: &'static str, arch: Arch) {
     offer(&image, folder.path());
     let web = Web::serve(folder.path());
     let mut checks = Checks::default();
-    let mut device = start(name, arch, PATIENCE, &mut checks);
+    let mut device = start(name, arch, &mut checks);
     refuses_what_is_not_for_it(&mut device, &web);
     goes_on_where_it_was(&mut device, &web);
+    takes_one_though_p3_is_full(&mut device, &web);
     device.restarts(1);
     device.is("a good one", "0.2.0", "IMGB", "good", "");
     device.is_given_up(&web, "panics", ("0.2.0", "IMGB"), "Kernel panic - not syncing: Attempted to kill init");
@@ -158,6 +147,8 @@ fn offer(image: &Path, folder: &Path) {
     ours("panics", Variant { init: Some("/usr/bin/false"), ..Variant::of("0.3.0") });
     ours("hangs", Variant { init: Some("/usr/bin/sleep 1h"), ..Variant::of("0.3.1") });
     let never = vec![("\"activity\"", "\"nonsense\"")];
+    // a mount that local-fs.target requires, and that cannot be: systemd ends in emergency mode
+    ours("emergency", Variant { argument: Some("systemd.mount-extra=a:/mnt:zz"), ..Variant::of("0.3.4") });
     ours("no-policy", Variant { policy: false, ..Variant::of("0.3.3") });
     ours("never-ready", Variant { store: never, ..Variant::of("0.3.2") });
 
@@ -172,13 +163,21 @@ fn refuses_what_is_not_for_it(device: &mut Device<'_>, web: &Web) {
     device.refuses("someone else's", &apply("foreign"), "not signed by who may sign updates of this device");
     device.refuses("one that is too old", &apply("too-old"), "nothing older than 0.1.0 may run here any more");
     device.refuses("none at all", &apply("nothing"), "404");
-    device.refuses("a full disk", &format!("{FILL} && {}", apply("good")), "No space left");
-    device.guest.sh("umount /persist/update").expect("room again");
     device.refuses("a truncated one", &apply("truncated"), "it ends after");
 }
 
-/// No byte is left where the device keeps what it knows of an update.
+/// Has no byte left where the device keeps the records of an update.
 const FILL: &str = "mount -t tmpfs -o size=4k full /persist/update && echo >/persist/update/full";
+
+/// A full P3 stops no update: its records are kept in memory, and so is what `update status` shows.
+fn takes_one_though_p3_is_full(device: &mut Device<'_>, web: &Web) {
+    device.guest.sh(FILL).expect("a full P3");
+    device.apply(&web.address("good"));
+    let status = device.status();
+    device.checks.equal("P3 is full: it is ready", status["last"]["result"].clone(), "ready".into());
+    device.checks.equal("P3 is full: it starts next", status["next"].clone(), "IMGB".into());
+    device.guest.sh("umount /persist/update && rm -rf /run/evek/update").expect("room again");
+}
 
 fn goes_on_where_it_was(device: &mut Device<'_>, web: &Web) {
     let before = web.sent();
@@ -254,20 +253,15 @@ fn an_update_comes_by_usb_without_any_network() {
     let image = boot_tests::image(Flavour::Kvm, Arch::Amd64);
     let folder = tempfile::tempdir().expect("a folder");
     Variant::of("0.2.0").publish_ours(&image, folder.path());
-    let machine = checkout().join("target/boot").join(name);
+    let machine = scratch().join(name);
     fs::create_dir_all(&machine).expect("the machine's folder");
     stick(folder.path(), &machine.join("stick.img"));
     let stick = "if=none,id=stick,format=raw,file=/vm/machine/stick.img";
     let extra = ["-drive", stick, "-device", "qemu-xhci", "-device", "usb-storage,drive=stick,removable=on"];
     let mut checks = Checks::default();
-    let booting = boot(Boot {
-        network: Network::None,
-        extra: extra.map(str::to_owned).to_vec(),
-        ..device(name, Arch::Amd64, PATIENCE)
-    });
-    let limit = booting.limit(60);
-    let mut device = Device { arch: Arch::Amd64, guest: booting.guest, checks: &mut checks, limit };
-    device.up();
+    let booting =
+        boot(Boot { network: Network::None, extra: extra.map(str::to_owned).to_vec(), ..device(name, Arch::Amd64) });
+    let mut device = of(booting, Arch::Amd64, &mut checks);
     device.apply("usb");
     device.restarts(1);
     device.is("an update by USB", "0.2.0", "IMGB", "good", "");
@@ -285,10 +279,12 @@ fn updates_that_hang_or_are_never_ready_are_given_up() {
     offer(&image, folder.path());
     let web = Web::serve(folder.path());
     let mut checks = Checks::default();
-    let mut device = start("update-fails", Arch::Amd64, LITTLE_PATIENCE, &mut checks);
+    let booting = boot(device::impatient("update-fails", Arch::Amd64, LITTLE_PATIENCE));
+    let mut device = of(booting, Arch::Amd64, &mut checks);
     let old = ("0.1.0", "IMGA");
     device.is_given_up(&web, "never-ready", old, "still starting");
     device.is_given_up(&web, "hangs", old, "never came as far as /persist");
+    device.is_given_up(&web, "emergency", old, "started 1 times: ");
     // the TPM does not open P3 for it
     device.is_given_up(&web, "no-policy", old, "P3 does not open for it");
     device.guest.cut_power();
@@ -315,7 +311,7 @@ fn a_new_boot_loader_is_tried_and_one_that_does_not_work_is_given_up() {
     let (other, broken) = (digest("other"), digest("broken"));
     let web = Web::serve(folder.path());
     let mut checks = Checks::default();
-    let mut device = start("update-loader", Arch::Amd64, PATIENCE, &mut checks);
+    let mut device = start("update-loader", Arch::Amd64, &mut checks);
     device.apply(&web.address("other"));
     device.restarts(1);
     device.is("with another loader", "0.2.0", "IMGB", "good", "");
@@ -345,7 +341,7 @@ fn of_an_image_that_is_built_anew_only_what_changed_is_fetched_and_one_can_go_ba
     let folder = tempfile::tempdir().expect("a folder");
     let web = Web::serve(folder.path());
     let mut checks = Checks::default();
-    let mut device = start("update-back", Arch::Amd64, PATIENCE, &mut checks);
+    let mut device = start("update-back", Arch::Amd64, &mut checks);
     build_anew(&folder.path().join("built"));
     device.apply(&web.address("built"));
     let changed = changed(&folder.path().join("built"), &image);
@@ -391,7 +387,7 @@ fn the_key_of_what_the_tpm_gives_away_is_exchanged_by_updates() {
     Variant::of("0.3.0").publish(&image, &new, &folder.path().join("only-new"));
     let web = Web::serve(folder.path());
     let mut checks = Checks::default();
-    let mut device = start("update-pcr-key", Arch::Amd64, PATIENCE, &mut checks);
+    let mut device = start("update-pcr-key", Arch::Amd64, &mut checks);
     device.apply(&web.address("both"));
     device.restarts(1);
     device.is("signed by both keys", "0.2.0", "IMGB", "good", "");

@@ -1,6 +1,6 @@
 //! `verify` finds what is whole to be whole, as the programs of others do, and every byte that is not.
 
-use boot_tests::{Checks, Ran, checkout, described, image, oracles::Oracles, secure_boot::keys, variable};
+use boot_tests::{Checks, Ran, cache, described, image, oracles::Oracles, scratch, secure_boot::keys, variable};
 use cas::Cas;
 use disk::{Guid, Window, fat::Edit, gpt};
 use sign::Role;
@@ -29,7 +29,7 @@ struct Copy {
 
 impl Copy {
     fn of(original: &Path) -> Self {
-        let place = checkout().join("target/boot");
+        let place = scratch();
         fs::create_dir_all(&place).expect("a folder for copies");
         // the disk is nearly all holes
         let folder = tempfile::tempdir_in(place).expect("a folder for the copy");
@@ -146,7 +146,7 @@ fn every_damaged_part_is_found() {
 #[test]
 fn programs_of_others_agree() {
     let mut checks = Checks::default();
-    let cas = Cas::open(&variable("EVEK_CACHE")).expect("the cache");
+    let cas = Cas::open(&cache()).expect("the cache");
     for flavour in [Flavour::Kvm, Flavour::Xen] {
         let folder = image(flavour, Arch::Amd64);
         let image = described(&folder);
@@ -177,7 +177,7 @@ fn programs_of_others_agree() {
 #[test]
 fn without_its_signatures_an_image_is_the_unsigned_one() {
     let folder = image(Flavour::Kvm, Arch::Amd64);
-    let out = tempfile::tempdir_in(checkout().join("target")).expect("a folder");
+    let out = tempfile::tempdir_in(scratch()).expect("a folder");
     let disk = out.path().join("disk");
     let (from, to) = (folder.display().to_string(), disk.display().to_string());
     let ran = xtask(&["verify", &from, "--strip-signatures", &to]);

@@ -144,9 +144,11 @@ fn reaches_its_first_domain(options: Boot, apps_in: Option<Hypervisor>) {
         let mut apps = Apps { guest: &mut guest, checks: &mut checks, hypervisor, limit: start };
         apps.container_starts();
         apps.console_answers();
+        apps.guests_are_apart();
         apps.machine_starts(Firmware::Linux, arch);
         apps.killed_guest_runs_again();
         apps.stops_when_told();
+        apps.volume_grows();
     }
     checks.answer("the power button switches it off", guest.stop(stop));
     checks.finish();

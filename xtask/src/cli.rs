@@ -244,6 +244,12 @@ pub(crate) struct Test {
     /// Also what takes long: every image booted
     #[arg(long)]
     pub(crate) all: bool,
+    /// Repeat tests of images that have passed with the same program and inputs
+    #[arg(long)]
+    pub(crate) again: bool,
+    /// Run the checks first
+    #[arg(long)]
+    pub(crate) check: bool,
 }
 
 /// What to plan.

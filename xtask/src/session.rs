@@ -81,6 +81,7 @@ impl Session {
     pub(crate) fn unchecked_project(&self, lock: Lock) -> Result<Project, Failure> {
         let version = std::env::var("VERSION").ok().filter(|v| !v.is_empty());
         let version = version.unwrap_or_else(|| env!("CARGO_PKG_VERSION").to_owned());
+        steps::check_version(&version).map_err(bad_version)?;
         Ok(Project { defs: definitions()?, lock, version, modules: None })
     }
 
@@ -94,6 +95,14 @@ impl Session {
         self.inputs(project).fetch(graph, &plan, &|e| self.events.fetch(e), &self.events, &self.cancel)?;
         let options = Options { jobs: self.jobs, ..Options::default() };
         Ok(graph.run(&self.cache, targets, &options, &self.events, &self.cancel)?)
+    }
+}
+
+fn bad_version(error: steps::BadVersion) -> Failure {
+    let failure = Failure::new(Exit::Usage, format!("VERSION: {error}"));
+    match error.instead {
+        Some(instead) => failure.hint(&format!("VERSION={instead} is older than the version without that suffix")),
+        None => failure,
     }
 }
 

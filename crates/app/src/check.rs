@@ -1,20 +1,24 @@
-//! The rules that types cannot express.
+//! Rules that types cannot express.
 
-use crate::{App, Container, Disk, Error, Firmware, Kind, Located, Machine, Network, Place, address};
+use crate::{App, Container, Disk, Error, Firmware, IMAGES, Kind, Located, Machine, Network, Place, address};
 use std::{collections::BTreeSet, path::Path};
 use types::Bytes;
 use yaml::{Problem, Source};
 
 /// The least memory in which the guest's kernel starts.
 const LEAST_MEMORY: Bytes = Bytes::mib(64);
-/// The smallest disk that anything can be done with.
+/// The smallest disk.
 const LEAST_DISK: Bytes = Bytes::mib(1);
-/// The smallest ext4 that is worth its journal.
+/// The smallest ext4 that has room beside its journal.
 const LEAST_VOLUME: Bytes = Bytes::mib(8);
 /// A name becomes part of paths of sockets, which have at most 107 bytes (unix(7)).
 const LONGEST_NAME: usize = 32;
+/// File systems of the kernel that a container's first program mounts; a volume there would hide them or be hidden.
+const COVERED: [&str; 3] = ["proc", "sys", "dev"];
+/// Files that a container's first program writes.
+const WRITTEN: [&str; 3] = ["hosts", "hostname", "resolv.conf"];
 
-/// Every broken rule, in the order of the file.
+/// All broken rules, in the order of the file.
 pub(crate) fn rules(app: &App, source: &Source) -> Vec<Error> {
     let mut check = Check { source, errors: Vec::new() };
     check.name(app);
@@ -72,11 +76,12 @@ impl Check<'_> {
         }
     }
 
-    /// A path on P3, as the service sees nothing else of the device.
-    fn on_p3(&mut self, path: &Located<String>) {
-        let clean = !path.split('/').any(|part| part == "..") && !path.contains('\0');
-        if !(path.starts_with("/persist/") && clean) {
-            self.rule(&path.at, format!("`{path}` is not on P3: write a path that begins with /persist/"));
+    /// A file in the one folder of P3 with files of machines: vmm sees no other.
+    fn is_image(&mut self, path: &Located<String>) {
+        let inside = parts(path).is_some_and(|parts| matches!(parts[..], ["persist", "images", _, ..]));
+        if !inside {
+            let text = format!("`{path}` is not in {IMAGES}: vmm sees no other folder; copy the file there");
+            self.rule(&path.at, text);
         }
     }
 
@@ -87,28 +92,28 @@ impl Check<'_> {
             }
             Firmware::Uefi => {}
             Firmware::Linux(linux) => {
-                self.on_p3(&linux.kernel);
-                linux.initrd.iter().for_each(|initrd| self.on_p3(initrd));
+                self.is_image(&linux.kernel);
+                linux.initrd.iter().for_each(|initrd| self.is_image(initrd));
             }
         }
         let mut files = BTreeSet::new();
         for disk in &machine.disks {
             self.disk(disk);
-            if !files.insert(&disk.file.value) {
-                self.rule(&disk.file.at, format!("{} is given twice", disk.file));
+            if !files.insert(parts(&disk.file)) {
+                self.rule(&disk.file.at, format!("the file {} is a disk of this machine already", disk.file));
             }
         }
     }
 
     fn disk(&mut self, disk: &Disk) {
-        self.on_p3(&disk.file);
+        self.is_image(&disk.file);
         let Some(size) = &disk.size else { return };
         self.at_least("size", size, LEAST_DISK);
         if size.value.0 % 512 != 0 {
             self.rule(&size.at, "the size of a disk is a multiple of 512 bytes");
         }
         if disk.read_only {
-            self.rule(&size.at, "a disk that cannot be written to is not made: leave out `size` or `read_only`");
+            self.rule(&size.at, "vmm makes and grows no disk that is read-only: leave out `size` or `read_only`");
         }
     }
 
@@ -117,17 +122,32 @@ impl Check<'_> {
         for volume in &container.volumes {
             self.is_name("a volume's name", &volume.name);
             self.at_least("size", &volume.size, LEAST_VOLUME);
-            let target = &volume.target;
-            if !target.starts_with('/') || target.trim_end_matches('/').is_empty() || target.contains("/../") {
-                self.rule(&target.at, "the target of a volume is a path that begins with `/`, and not `/` itself");
+            self.target(&volume.target);
+            if let Some(owner) = volume.owner.as_ref().filter(|owner| owner.is_empty() || owner.starts_with(':')) {
+                self.rule(&owner.at, "the owner of a volume is `user` or `user:group`");
             }
             if !names.insert(&volume.name.value) {
                 self.rule(&volume.name.at, format!("two volumes are called `{}`", volume.name));
             }
-            if !targets.insert(target.trim_end_matches('/')) {
-                self.rule(&target.at, format!("two volumes are at {target}"));
+            if !targets.insert(parts(&volume.target)) {
+                self.rule(&volume.target.at, format!("two volumes are at {}", volume.target));
             }
         }
+    }
+
+    fn target(&mut self, target: &Located<String>) {
+        let covered = match parts(target).as_deref() {
+            None | Some([]) => {
+                let text = "the target of a volume is a path that begins with `/`, has no `..` and is not `/` itself";
+                return self.rule(&target.at, text);
+            }
+            // a tmpfs of the container's own, on which volumes are mounted
+            Some(["dev", "shm", ..]) => return,
+            Some([first, ..]) if COVERED.contains(first) => format!("/{first} is a file system of the kernel"),
+            Some(["etc", file, ..]) if WRITTEN.contains(file) => format!("/etc/{file} is written at each start"),
+            Some(_) => return,
+        };
+        self.rule(&target.at, format!("a volume cannot be at {target}, because {covered}: choose another target"));
     }
 
     fn networks(&mut self, app: &App) {
@@ -170,4 +190,13 @@ impl Check<'_> {
             _ => {}
         }
     }
+}
+
+/// The names that lead to a path, without empty ones and `.`; `None` for a path that is relative, has `..` or control
+/// characters.
+fn parts(path: &str) -> Option<Vec<&str>> {
+    let all = path.strip_prefix('/')?.split('/').filter(|part| !part.is_empty() && *part != ".");
+    let parts: Vec<&str> = all.collect();
+    let clean = !parts.contains(&"..") && !path.contains(char::is_control);
+    clean.then_some(parts)
 }

@@ -1,14 +1,14 @@
-//! What an operator declares to run on a device: a virtual machine, or a container in a virtual machine of its own.
+//! Declarations of apps. An app is a virtual machine, or a container in a virtual machine of its own.
 //!
 //! ```text
 //! CONFIG: apps/<name>.yml ─┐
 //!                          ├─► read ─► App ─► vmm ─► QEMU, Xen
 //! P3:     apps/<name>.yml ─┘      └─► yaml::Error: file, line, caret, what is allowed
 //! ```
-//! The same text runs under every hypervisor. Device and builder share this crate: `xtask app check` says on a workstation
-//! what the device would say.
+//! A declaration has the same meaning under every hypervisor. Device and builder share this crate: `xtask app check` finds on
+//! a workstation the errors that `vmm` would find on the device.
 //!
-//! Deliberately absent: whether files, bridges and images exist, which only the device knows, and running anything.
+//! Deliberately absent: whether files, bridges and images exist. Only `vmm` can look, and `vmm` checks them at each start.
 
 mod check;
 mod types_schema;
@@ -18,7 +18,10 @@ use std::{collections::BTreeMap, net::Ipv4Addr, path::Path};
 use types::Bytes;
 pub use yaml::{Error, Located, Place, Source};
 
-/// `apps/<name>.yml`: something that runs beside the device's own services.
+/// The folder of P3 with disks, kernels and initramfs of machines.
+pub const IMAGES: &str = "/persist/images";
+
+/// `apps/<name>.yml`: an app, which runs beside the device's own services.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
@@ -43,10 +46,10 @@ pub struct App {
     /// Network cards; none where absent.
     #[serde(default)]
     pub networks: Vec<Located<Network>>,
-    /// What happens when it ends by itself.
+    /// Whether vmm starts it again after it has ended.
     #[serde(default)]
     pub restart: Restart,
-    /// Starts with the device; otherwise by `vmm start`.
+    /// Whether it starts with the device; otherwise an operator starts it with `vmm start`.
     #[serde(default = "yes")]
     pub autostart: bool,
 }
@@ -56,23 +59,23 @@ pub struct App {
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Machine {
-    /// What it starts from.
+    /// The firmware, or the kernel that is started without firmware.
     #[serde(default)]
     pub firmware: Firmware,
     /// Disks, in the order in which the firmware tries to start from them.
     #[serde(default)]
     pub disks: Vec<Disk>,
-    /// A TPM 2.0 of its own, whose state is kept on P3.
+    /// A TPM 2.0 of its own. P3 keeps its state.
     #[serde(default)]
     pub tpm: bool,
 }
 
-/// What a machine starts from.
+/// The program that a machine starts with.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase", deny_unknown_fields)]
 pub enum Firmware {
-    /// UEFI, which starts from a disk; its variables are kept on P3.
+    /// UEFI, which starts from a disk. P3 keeps its variables.
     #[default]
     Uefi,
     /// A Linux kernel from P3, without any firmware.
@@ -84,9 +87,9 @@ pub enum Firmware {
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Linux {
-    /// The kernel's file.
+    /// The kernel's file, in `/persist/images`.
     pub kernel: Located<String>,
-    /// The initramfs's file.
+    /// The initramfs's file, in `/persist/images`.
     #[serde(default)]
     pub initrd: Option<Located<String>>,
     /// The kernel's arguments.
@@ -94,26 +97,27 @@ pub struct Linux {
     pub cmdline: String,
 }
 
-/// A disk of a machine: a file on P3.
+/// A disk of a machine: a file in `/persist/images`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Disk {
-    /// The file, such as `/persist/images/debian.qcow2`.
+    /// The file, such as `/persist/images/debian.qcow2`. It is no link that leaves `/persist/images`.
     pub file: Located<String>,
-    /// What kind of file it is.
+    /// The file's format.
     #[serde(default)]
     pub format: DiskFormat,
-    /// The size of an empty disk that is made when there is no such file; without it a missing file is an error.
+    /// The disk's size. vmm makes a missing file as an empty disk of this size, and grows a smaller disk at the next start.
+    /// Without it a missing file is an error.
     #[serde(default)]
     #[cfg_attr(feature = "schema", schemars(with = "Option<types_schema::SizeText>"))]
     pub size: Option<Located<Bytes>>,
-    /// The machine cannot write to it.
+    /// Whether the machine can only read it.
     #[serde(default)]
     pub read_only: bool,
 }
 
-/// How a disk is kept in a file.
+/// The format of a disk's file. No format may refer to another file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
@@ -121,7 +125,7 @@ pub enum DiskFormat {
     /// Byte for byte.
     #[default]
     Raw,
-    /// QEMU's copy-on-write format, version 2 and later.
+    /// QEMU's copy-on-write format, version 2 or 3, without a backing file and without an external data file.
     Qcow2,
 }
 
@@ -136,7 +140,7 @@ impl DiskFormat {
     }
 }
 
-/// A container. What is not given here is taken from the image's configuration.
+/// A container. Absent fields have the values of the image's configuration.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
@@ -146,7 +150,7 @@ pub struct Container {
     /// The program and its arguments, in place of the image's entrypoint and arguments.
     #[serde(default)]
     pub command: Vec<String>,
-    /// Environment variables beside the image's; the ones here win.
+    /// Environment variables. They replace the image's variables of the same name.
     #[serde(default)]
     pub env: BTreeMap<String, String>,
     /// User by name or number, with `:group` if it is another than the user's own; the image's where absent.
@@ -155,23 +159,28 @@ pub struct Container {
     /// Folder that the program starts in; the image's where absent.
     #[serde(default)]
     pub workdir: Option<String>,
-    /// File systems on P3 that outlive the container. Everything else that it writes is in its memory, and gone at its end.
+    /// File systems on P3 that outlive the container. All other files that it writes are in its memory, and lost at its end.
     #[serde(default)]
     pub volumes: Vec<Volume>,
 }
 
-/// A file system of a container, kept in a file on P3 and made, as ext4, when it is missing.
+/// A file system of a container: an ext4 in a file on P3. vmm makes a missing one.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Volume {
     /// Its name, unique within the app.
     pub name: Located<String>,
-    /// Where the container sees it.
+    /// The folder where the container sees it. It may be below another volume, `/tmp`, `/run` or `/dev/shm`, but not below
+    /// `/proc`, `/sys` or the rest of `/dev`.
     pub target: Located<String>,
-    /// Its size.
+    /// Its size. A larger size than before makes the file system grow at the next start.
     #[cfg_attr(feature = "schema", schemars(with = "types_schema::SizeText"))]
     pub size: Located<Bytes>,
+    /// Owner of a new volume, `user` or `user:group`, with mode 0755. Where absent, a new volume has owner and mode of the
+    /// image's folder at `target`; where the image has no such folder, it belongs to the container's user.
+    #[serde(default)]
+    pub owner: Option<Located<String>>,
 }
 
 /// A network card.
@@ -179,7 +188,7 @@ pub struct Volume {
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase", deny_unknown_fields)]
 pub enum Network {
-    /// Behind the device's address: it reaches what the device reaches, and is reached by forwarded ports only.
+    /// Behind the device's address. The guest reaches all networks of the device; others reach the guest by forwarded ports.
     Nat(Nat),
     /// On a bridge of the device, with an address of its own.
     Bridge(Bridge),
@@ -204,12 +213,12 @@ pub struct Forward {
     pub host: Located<u16>,
     /// Port of the guest.
     pub guest: Located<u16>,
-    /// Which protocol.
+    /// The protocol.
     #[serde(default)]
     pub protocol: Protocol,
 }
 
-/// What is forwarded.
+/// The protocol of a forwarded port.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
@@ -239,10 +248,10 @@ impl Protocol {
 pub struct Bridge {
     /// The bridge's name on the device.
     pub name: Located<String>,
-    /// Address and prefix of a container, such as `192.0.2.7/24`; a machine finds its own.
+    /// Address and prefix of a container, such as `192.0.2.7/24`. A machine configures its own.
     #[serde(default)]
     pub address: Option<Located<String>>,
-    /// Where a container sends what is not for its own network.
+    /// The gateway of a container to other networks.
     #[serde(default)]
     #[cfg_attr(feature = "schema", schemars(with = "Option<String>"))]
     pub gateway: Option<Ipv4Addr>,
@@ -252,21 +261,21 @@ pub struct Bridge {
     pub dns: Vec<Ipv4Addr>,
 }
 
-/// What happens when an app ends by itself. After `vmm stop` it stays stopped.
+/// Whether vmm starts an app again that has ended. After `vmm stop` the app stays stopped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum Restart {
-    /// Started again, whatever the reason.
+    /// Always.
     #[default]
     Always,
-    /// Started again unless it switched itself off, or its program ended with exit code 0.
+    /// Unless the machine switched itself off, or the container's program ended with exit code 0.
     OnFailure,
-    /// Left stopped.
+    /// Never.
     Never,
 }
 
-/// What an app is.
+/// The kind of an app.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind<'a> {
     /// A virtual machine.
@@ -276,7 +285,7 @@ pub enum Kind<'a> {
 }
 
 impl App {
-    /// What it is.
+    /// The app's kind.
     ///
     /// # Panics
     /// Never for an app that was [read](Self::read), which has one of them.

@@ -1,8 +1,9 @@
-//! What a server asks for with status 401 (RFC 9110 §11.6.1): `Bearer realm="…",service="…",scope="…", Basic realm="…"`.
+//! The challenge of a server with status 401 (RFC 9110 §11.6.1): `Bearer realm="…",service="…",scope="…", Basic
+//! realm="…"`.
 
 use std::collections::BTreeMap;
 
-/// One way to say who one is.
+/// One scheme of authentication.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Challenge {
     /// In lower case: `bearer`, `basic`.
@@ -18,12 +19,12 @@ impl Challenge {
     }
 }
 
-/// Reads a header; what is no challenge ends it.
+/// Reads a header up to the first text that is no challenge.
 #[must_use]
 pub fn read(header: &str) -> Vec<Challenge> {
     let (mut all, mut rest) = (Vec::<Challenge>::new(), header);
     loop {
-        // `=`: the padding of a token68, which none of the schemes here has
+        // `=`: the padding of a token68, which no scheme here uses
         rest = rest.trim_start_matches([' ', '\t', ',', '=']);
         let (word, after) = token(rest);
         if word.is_empty() {

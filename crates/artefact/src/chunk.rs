@@ -1,12 +1,12 @@
-//! Pieces of a file by which a new one is made of an old one: cut where the bytes say so (FastCDC, *USENIX ATC '16*), so that
-//! what is inserted or taken away moves no other cut.
+//! Pieces of a file, from which a device assembles a new file out of an old one. The content decides the cuts (FastCDC,
+//! *USENIX ATC '16*), so inserted or removed bytes move no other cut.
 
 use fastcdc::v2020::FastCDC;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use types::{Bytes, Digest};
 
-/// Least, usual and greatest length of a piece, in bytes. Part of the format: builder and device must cut alike.
+/// Minimum, average and maximum length of a piece, in bytes. Part of the format: builder and device must cut alike.
 const LENGTHS: [usize; 3] = [8 << 10, 32 << 10, 128 << 10];
 
 /// A piece of a file.
@@ -15,7 +15,7 @@ const LENGTHS: [usize; 3] = [8 << 10, 32 << 10, 128 << 10];
 pub struct Chunk {
     /// Digest of its bytes.
     pub digest: Digest,
-    /// Its length; it begins where the one before it ends.
+    /// Its length; it starts at the end of the piece before it.
     pub size: Bytes,
 }
 
@@ -58,7 +58,7 @@ mod tests {
         assert_eq!(chunks(&new).iter().map(|c| c.size.0).sum::<u64>(), new.len() as u64);
     }
 
-    /// Devices that are in use cut their files like this; a change makes them fetch whole kernel images.
+    /// Devices in use cut their files like this; a change makes them fetch whole kernel images.
     #[test]
     fn the_cuts_stay_where_they_are() {
         let lengths: Vec<u64> = chunks(&noise(256 << 10)).iter().map(|c| c.size.0).collect();

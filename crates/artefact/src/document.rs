@@ -4,10 +4,10 @@ use types::{Arch, Bytes, Digest, Flavour};
 
 /// Version of the form of [`Update`].
 pub const FORMAT: u32 = 1;
-/// More than any update's: nothing larger is read into memory.
+/// The limit of an update's size, above which nothing is read into memory.
 const LARGEST: usize = 4 << 20;
 
-/// `update.json`: what a device is to hold.
+/// `update.json`: the content of an update.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Update {
@@ -15,7 +15,7 @@ pub struct Update {
     pub format: u32,
     /// `<version>-<flavour>-<arch>`.
     pub image: String,
-    /// `<version>`: what may be older or newer.
+    /// `<version>`, for comparison.
     pub version: String,
     /// The flavour.
     pub flavour: Flavour,
@@ -25,7 +25,7 @@ pub struct Update {
     pub root_hash: Digest,
     /// Length of the store, in blocks of 4096 bytes.
     pub data_blocks: u64,
-    /// What the boot loader starts, signed.
+    /// The kernel image, signed.
     pub kernel: Program,
     /// The boot loader, signed.
     pub loader: Blob,
@@ -47,7 +47,7 @@ pub struct Blob {
     pub size: Bytes,
 }
 
-/// A blob of which a device has most already.
+/// A blob of which a device usually has most pieces already.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Program {
@@ -68,7 +68,7 @@ impl Program {
 }
 
 impl Update {
-    /// Reads `update.json`, whose signatures were checked.
+    /// Reads `update.json`, after the caller verified its signatures.
     ///
     /// # Errors
     /// [`Error::Document`].
@@ -93,10 +93,11 @@ impl Update {
         {
             return Err(bad("the pieces of the kernel image are not as long as the whole".to_owned()));
         }
+        slots::check_version(&update.version).map_err(|e| bad(e.to_string()))?;
         Ok(update)
     }
 
-    /// Its form as a file.
+    /// Its bytes as a file.
     ///
     /// # Panics
     /// Never: it has no maps.

@@ -1,21 +1,21 @@
-/// Why an update is none, or not one for this device.
+/// Why an update is malformed or refused.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// A document that is not of its kind.
+    /// A malformed document.
     #[error("{what}: {problem}")]
     Document {
-        /// Which one.
+        /// The document.
         what: &'static str,
-        /// What is wrong with it.
+        /// The problem.
         problem: String,
     },
-    /// Signatures of someone whom this device does not trust, or of something else.
+    /// Signatures by an untrusted key, or over other bytes.
     #[error("the update is not signed by who may sign updates of this device: {problem}")]
     Untrusted {
-        /// Which signature is wrong.
+        /// The wrong signature.
         problem: String,
     },
-    /// Signatures that cannot be made or read.
+    /// Signatures that cannot be made or parsed.
     #[error(transparent)]
     Sign(#[from] sign::Error),
 }

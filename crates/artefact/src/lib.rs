@@ -1,4 +1,4 @@
-//! Updates: what a device needs to have another image in its other slot, as an OCI artefact, and who may say so.
+//! Updates: the image for a device's other slot as an OCI artefact, with signatures.
 //!
 //! ```text
 //!  index.json ─► manifest ─┬─ config: update.json [Update]: version, root hash, every other blob by digest
@@ -6,11 +6,12 @@
 //!                          ├─ kernel image, boot loader: signed for the firmware
 //!                          └─ the store: index, manifests, configurations, EROFS layers, as they are in the slot
 //! ```
-//! The blobs are an OCI image layout's (OCI image-spec, image-layout.md), in a folder, a tar file or a registry. A device fetches
-//! those that it does not have; of the kernel image, only the [chunks](chunk::chunks) that differ from its own.
+//! The blobs form an OCI image layout (OCI image-spec, image-layout.md) in a folder, a tar file or a registry. A device
+//! fetches the blobs that it lacks; of the kernel image it fetches only the [chunks](chunk::chunks) that differ from
+//! its own.
 //!
-//! [`challenge`] is what registries ask for, of who pushes and who pulls. Deliberately absent: reading from anywhere, and writing
-//! slots.
+//! [`challenge`] parses the authentication that registries demand for pushing and pulling. Deliberately absent: reading
+//! from any source, and writing slots.
 
 pub mod challenge;
 pub mod chunk;

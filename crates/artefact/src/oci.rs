@@ -1,4 +1,4 @@
-//! The artefact as OCI has it (image-spec 1.1, manifest.md and image-layout.md, "Guidelines for Artifact Usage").
+//! The artefact's OCI documents (image-spec 1.1, manifest.md and image-layout.md, "Guidelines for Artifact Usage").
 
 use crate::{Error, Update};
 use serde::{Deserialize, Serialize};
@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use store::Descriptor;
 use types::{Arch, Digest, Flavour};
 
-/// What kind of artefact it is.
+/// The artefact type.
 pub const ARTIFACT: &str = "application/vnd.evek.update.v1";
 /// Media type of `update.json`.
 pub const UPDATE: &str = "application/vnd.evek.update.v1+json";
@@ -32,7 +32,7 @@ pub struct Manifest {
 }
 
 impl Manifest {
-    /// Of an update and its signatures.
+    /// The manifest of an update and its signatures.
     #[must_use]
     pub fn new(update: &Update, signatures: &[u8]) -> Self {
         let descriptor = |media_type: &str, digest, size| Descriptor {
@@ -56,7 +56,7 @@ impl Manifest {
     /// Reads one.
     ///
     /// # Errors
-    /// [`Error::Document`], also for one of something else.
+    /// [`Error::Document`], also for a manifest of another artefact type.
     pub fn read(bytes: &[u8]) -> Result<Self, Error> {
         let bad = |problem: String| Error::Document { what: "manifest", problem };
         let manifest: Self = serde_json::from_slice(bytes).map_err(|e| bad(e.to_string()))?;
@@ -66,7 +66,7 @@ impl Manifest {
         Ok(manifest)
     }
 
-    /// Its form as a file.
+    /// Its bytes as a file.
     ///
     /// # Panics
     /// Never: its maps have string keys.
@@ -84,7 +84,7 @@ impl Manifest {
     /// `signatures.json`.
     ///
     /// # Errors
-    /// [`Error::Document`], when it has none.
+    /// [`Error::Document`], if there are none.
     pub fn signatures(&self) -> Result<&Descriptor, Error> {
         let found = self.layers.iter().find(|layer| layer.media_type == SIGNATURES);
         found.ok_or_else(|| Error::Document { what: "manifest", problem: "the update is not signed".to_owned() })
@@ -116,7 +116,7 @@ impl Index {
         serde_json::from_slice(bytes).map_err(|e| Error::Document { what: "index.json", problem: e.to_string() })
     }
 
-    /// Its form as a file.
+    /// Its bytes as a file.
     ///
     /// # Panics
     /// Never: its maps have string keys.
@@ -125,7 +125,7 @@ impl Index {
         serde_json::to_vec(self).expect("its maps have string keys")
     }
 
-    /// Adds an update, in place of one of the same image.
+    /// Adds an update; replaces one of the same image.
     pub fn add(&mut self, update: &Update, manifest: &[u8]) {
         let is_same = |d: &Descriptor| d.annotations.get(IMAGE) == Some(&update.image);
         self.manifests.retain(|d| !is_same(d));
@@ -142,7 +142,8 @@ impl Index {
         self.manifests.sort_by(|a, b| a.annotations.cmp(&b.annotations));
     }
 
-    /// The newest update for a flavour and architecture. Only its annotations say so: what it says of itself counts.
+    /// The newest update for a flavour and architecture, by its annotations. They are not signed: the caller must
+    /// compare them with the update's own document.
     #[must_use]
     pub fn newest(&self, flavour: Flavour, arch: Arch) -> Option<&Descriptor> {
         let end = format!("-{flavour}-{arch}");

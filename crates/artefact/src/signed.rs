@@ -1,5 +1,5 @@
-//! Who may say what a device is updated to: the update key, for which the owner's `db` key vouches. So the key that signs
-//! programs need not be at hand for each update, and nothing about keys is in an image.
+//! Signatures of updates. The update key signs an update, and the owner's `db` key signs the certificate of the update
+//! key. So the key that signs programs is not needed for each update, and no image contains keys.
 
 use crate::{Error, Update};
 use base64::{Engine as _, prelude::BASE64_STANDARD};
@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use sign::{Certificate, Role, Trust, Wanted};
 use types::Digest;
 
-/// Put before what is signed, so that no signature is ever taken for one of something else.
+/// Prefixes of the signed bytes, so that no signature is valid for another kind of document.
 const VOUCHED: &[u8] = b"EVE-k update key\0";
 const UPDATE: &[u8] = b"EVE-k update\0";
 
@@ -25,16 +25,16 @@ pub struct Signatures {
     pub signature: String,
 }
 
-/// The signatures that an update needs.
+/// The signatures that an update needs, before they are made.
 #[derive(Debug)]
 pub struct Request {
     certificate: Vec<u8>,
-    /// What is to be signed, in the order of [`Self::signed`].
+    /// The digests to sign, in the order of [`Self::signed`].
     pub wanted: [Wanted; 2],
 }
 
 impl Request {
-    /// For an update, by these certificates of an owner.
+    /// The signatures of an update, by these certificates of an owner.
     #[must_use]
     pub fn new(update: &Update, db: &Certificate, key: &Certificate) -> Self {
         let vouched = Wanted::new("key of updates", Role::Db, db, digest(VOUCHED, key.der()));
@@ -43,7 +43,7 @@ impl Request {
         Self { certificate: key.der().to_vec(), wanted: [vouched, signature] }
     }
 
-    /// With the signatures that were wanted.
+    /// The document with the finished signatures.
     #[must_use]
     pub fn signed(&self, [vouched, signature]: [&[u8]; 2]) -> Signatures {
         let text = |bytes: &[u8]| BASE64_STANDARD.encode(bytes);
@@ -60,10 +60,10 @@ fn digest(what: &[u8], bytes: &[u8]) -> Digest {
     Digest::of(&[what, bytes].concat())
 }
 
-/// Reads `update.json` if one of those whom a device trusts vouches for who has signed it.
+/// Reads `update.json` if its signer has a certificate that a key trusted by the device signed.
 ///
 /// # Errors
-/// [`Error::Untrusted`] with the signature that is wrong, or the certificate that is forbidden; [`Error::Document`].
+/// [`Error::Untrusted`] with the wrong signature or the revoked certificate; [`Error::Document`].
 pub fn check(update: &[u8], signatures: &[u8], trust: &Trust) -> Result<Update, Error> {
     let bad = |problem: String| Error::Document { what: "signatures.json", problem };
     let signatures: Signatures = serde_json::from_slice(signatures).map_err(|e| bad(e.to_string()))?;
@@ -124,7 +124,7 @@ mod tests {
         }
     }
 
-    /// A device that has these certificates in db and dbx.
+    /// A device with these certificates in db and dbx.
     fn trust(db: &[&Certificate], dbx: &[&Certificate]) -> Trust {
         let lists = |all: &[&Certificate]| all.iter().flat_map(|one| variable::list(one, [1; 16])).collect::<Vec<u8>>();
         Trust::read(&lists(db), &lists(dbx)).unwrap()
@@ -154,7 +154,7 @@ mod tests {
         assert!(refused(&older.json(), &good).contains("was not signed by CN="));
         let theirs = owner("them");
         assert!(refused(&update.json(), &signed(&update, &theirs.keys)).contains("none of CN="));
-        // a key of theirs with our signature over another
+        // their key with our signature over another key
         let mut mixed: Signatures = serde_json::from_slice(&signed(&update, &theirs.keys)).unwrap();
         mixed.vouched = serde_json::from_slice::<Signatures>(&good).unwrap().vouched;
         assert!(refused(&update.json(), &serde_json::to_vec(&mixed).unwrap()).contains("none of CN="));

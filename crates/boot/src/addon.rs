@@ -1,5 +1,5 @@
-//! Addons of unified kernel images (UAPI group, *UKI specification*, "PE Addons"; systemd-stub(7)): EFI programs that are not run
-//! and carry further arguments for the kernel. The stub has the firmware check their signatures.
+//! Addons of unified kernel images (UAPI group, *UKI specification*, "PE Addons"; systemd-stub(7)): EFI programs that
+//! are not run and carry further arguments for the kernel. The stub lets the firmware verify their signatures.
 //!
 //! ```text
 //! addon<arch>.efi.stub │ .sbat │ .cmdline
@@ -7,9 +7,9 @@
 //! command line = .cmdline of the image ␣ those of loader/addons/*.addon.efi ␣ those of <image>.efi.extra.d/*.addon.efi
 //!                                        └── by name ────────────────────┘   └── by name ──────────────────────┘
 //! ```
-//! What is said here of the stub is what systemd 257 does (`src/boot/stub.c`, `util.c`), to the blank: who wants to know whether
-//! a command line is made of an image and its addons must put it together alike. It cuts nothing off; the kernel does, at 2048
-//! bytes (`COMMAND_LINE_SIZE` of x86 and AArch64).
+//! This module follows the stub of systemd 257 (`src/boot/stub.c`, `util.c`) to the blank: to verify that a command
+//! line consists of an image's arguments and its addons', the device assembles it again. The stub truncates nothing;
+//! the kernel truncates at 2048 bytes (`COMMAND_LINE_SIZE` of x86 and AArch64).
 //!
 //! Deliberately absent: device trees, initramfs archives and microcode in addons.
 
@@ -23,13 +23,14 @@ use types::Arch;
 /// The folder of the addons of every image.
 pub const GLOBAL: &str = "loader/addons";
 
-/// How long an addon's arguments may be: half of what the kernel takes. The image's own are far from the other half.
+/// The limit of an addon's arguments: half of the kernel's limit. The image's own arguments are far below the other
+/// half.
 const MOST: usize = 1024;
 
 /// Assembles an addon.
 ///
 /// # Errors
-/// [`Error`], when the stub is no EFI program, it has no room, or the arguments are none or not one line.
+/// [`Error`], when the stub is no EFI program or has no room, or the arguments are empty or more than one line.
 pub fn assemble(stub: &[u8], cmdline: &str, sbat: &str) -> Result<Vec<u8>, Error> {
     if cmdline.len() > MOST || cmdline.contains(|c: char| c.is_control()) {
         let (what, line) = ("the command line of an addon", cmdline.to_owned());
@@ -39,7 +40,7 @@ pub fn assemble(stub: &[u8], cmdline: &str, sbat: &str) -> Result<Vec<u8>, Error
     let mut image = stub.to_vec();
     let merged = sbat::merge([sbat::HEADER, sbat].into_iter());
     let mut added: Vec<(&'static str, &[u8])> = vec![(".cmdline", cmdline.as_bytes())];
-    // the stub of systemd 257 has none
+    // the stub of systemd 257 has no such section
     if !sbat::merge_into(&mut image, &[sbat])? {
         added.insert(0, (".sbat", merged.as_bytes()));
     }
@@ -47,7 +48,7 @@ pub fn assemble(stub: &[u8], cmdline: &str, sbat: &str) -> Result<Vec<u8>, Error
     Ok(image)
 }
 
-/// Why the stub takes no arguments from a program.
+/// Why the stub ignores a program.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Unfit {
     /// It is no EFI program.
@@ -59,21 +60,21 @@ pub enum Unfit {
     /// It is for another kernel.
     #[error("it is for the kernel {wanted}, not for {found}")]
     OtherKernel {
-        /// What the addon is for.
+        /// The addon's release.
         wanted: String,
-        /// The image's.
+        /// The image's release.
         found: String,
     },
-    /// It is something else, such as a kernel image.
+    /// It is no addon, for example a kernel image.
     #[error("it is no addon: {problem}")]
     NoAddon {
-        /// What shows that.
+        /// The section that shows it.
         problem: &'static str,
     },
 }
 
-/// The arguments that the stub of an image for `arch`, with a kernel of this release, takes from an addon; the same text however
-/// they are written there. Nobody's signature is looked at.
+/// The arguments that the stub of an image for `arch`, with a kernel of this release, reads from an addon, in one
+/// normal form. Verifies no signature.
 ///
 /// # Errors
 /// [`Unfit`].
@@ -91,12 +92,12 @@ pub fn arguments(program: &[u8], arch: Arch, release: &str) -> Result<String, Un
     let cmdline = find(".cmdline").ok_or(Unfit::NoAddon { problem: "it has no arguments" })?;
     let text = std::str::from_utf8(until_zero(cmdline.data));
     let text = text.map_err(|_| Unfit::NoAddon { problem: "its arguments are not UTF-8" })?;
-    // what has no single unit in UTF-16 is left out
+    // characters without a single unit in UTF-16 are left out
     Ok(mangled(&text.chars().filter(|c| c.len_utf16() == 1).collect::<String>()))
 }
 
-/// The first N characters count, where N is the section's length: one without a zero at its end fits every release that begins
-/// with it.
+/// The stub compares the first N characters, where N is the section's length: a section without a zero at its end fits
+/// every release that begins with it.
 fn is_release(uname: &Section<'_>, release: &str) -> bool {
     let ended = [release.as_bytes(), &[0]].concat();
     let wanted = &uname.data[..uname.data.len().min(until_zero(uname.data).len() + 1)];
@@ -107,7 +108,7 @@ fn until_zero(bytes: &[u8]) -> &[u8] {
     bytes.split(|b| *b == 0).next().unwrap_or_default()
 }
 
-/// Arguments without blanks around them; every blank and control character among them is a blank.
+/// Arguments without blanks around them; every control character becomes a blank.
 #[must_use]
 pub fn mangled(text: &str) -> String {
     let blank = |c: char| c <= ' ' || c == '\x7f';
@@ -125,7 +126,7 @@ pub fn extended(cmdline: &str, addons: &[String]) -> String {
     line
 }
 
-/// The addons among the files of a folder, in the order in which the stub takes them. The names of folders must not be here.
+/// The addons among the files of a folder, in the stub's order. The names must not include folders.
 #[must_use]
 pub fn named(files: impl IntoIterator<Item = String>) -> Vec<String> {
     let ending = |name: &str| name.to_ascii_lowercase().ends_with(".addon.efi");
@@ -135,15 +136,15 @@ pub fn named(files: impl IntoIterator<Item = String>) -> Vec<String> {
     names
 }
 
-/// The folder of an image's own addons. `image` is its path as the stub tells it (`StubImageIdentifier`): with `\`, and with a
-/// counter of starts, which is no part of the folder's name.
+/// The folder of an image's own addons. `image` is its path in the stub's form (`StubImageIdentifier`): with `\`, and
+/// with a counter of starts, which is no part of the folder's name.
 #[must_use]
 pub fn folder_of(image: &str) -> String {
     let path: Vec<&str> = image.split(['\\', '/']).filter(|part| !part.is_empty()).collect();
     format!("{}.extra.d", without_counter(&path.join("/")))
 }
 
-/// `a+2-1.efi` is `a.efi`; what only looks alike stays.
+/// `a+2-1.efi` becomes `a.efi`; names without a counter stay.
 fn without_counter(path: &str) -> String {
     let number = |text: &str| {
         let digits = text.bytes().take_while(u8::is_ascii_digit).count();

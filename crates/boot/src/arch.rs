@@ -1,17 +1,17 @@
-//! Which architecture an EFI program or a kernel is for.
+//! The architecture of an EFI program or a kernel.
 
 use crate::pe::{Error, u16_at, u32_at};
 use types::Arch;
 
-/// Why an EFI program is not what the firmware of an architecture starts.
+/// Why the firmware of an architecture does not start an EFI program.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum WrongArch {
-    /// It is no EFI program at all, such as a kernel that is compressed as a whole.
+    /// It is no EFI program, for example a kernel that is compressed as a whole.
     #[error("{what}: {source}")]
     NotPe {
         /// The file.
         what: String,
-        /// What is wrong with it.
+        /// The problem.
         source: Error,
     },
     /// An EFI program for the right machine, and no kernel.
@@ -21,7 +21,7 @@ pub enum WrongArch {
         what: String,
         /// The architecture.
         wanted: Arch,
-        /// What it lacks.
+        /// The missing part.
         problem: &'static str,
     },
     /// It is for another machine.
@@ -29,15 +29,15 @@ pub enum WrongArch {
     Other {
         /// The file.
         what: String,
-        /// What it is for.
+        /// Its machine.
         found: String,
-        /// What it should be for.
+        /// The expected machine.
         wanted: Arch,
     },
 }
 
-/// Checks the field *Machine* in the header of an EFI program (Microsoft, *PE Format*, Machine Types), of which the first page
-/// is enough. `what` is how messages call it.
+/// Verifies the field *Machine* in the header of an EFI program (Microsoft, *PE Format*, Machine Types). The program's
+/// first page suffices. `what` names the program in messages.
 ///
 /// # Errors
 /// [`WrongArch`]
@@ -58,9 +58,9 @@ pub fn check_arch(what: &str, image: &[u8], wanted: Arch) -> Result<(), WrongArc
     if found == wanted.as_str() { Ok(()) } else { Err(WrongArch::Other { what: what.to_owned(), found, wanted }) }
 }
 
-/// Checks that a kernel is one that the firmware of an architecture starts: an EFI program, and a bzImage with a 64-bit entry
-/// (kernel documentation, *The Linux/x86 Boot Protocol*), an `Image` (*Booting AArch64 Linux*), or one of these that unpacks
-/// itself (`EFI_ZBOOT`). `what` is how messages call it.
+/// Verifies that the firmware of an architecture can start a kernel: it must be an EFI program, and a bzImage with a
+/// 64-bit entry (kernel documentation, *The Linux/x86 Boot Protocol*), an `Image` (*Booting AArch64 Linux*), or one of
+/// these that unpacks itself (`EFI_ZBOOT`). `what` names the kernel in messages.
 ///
 /// # Errors
 /// [`WrongArch`]

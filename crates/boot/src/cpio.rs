@@ -1,11 +1,11 @@
-//! Writing cpio archives in the format `newc`, the one that the kernel unpacks as initramfs
-//! (kernel, `Documentation/driver-api/early-userspace/buffer-format.rst`).
+//! Writing cpio archives in the format `newc`, which the kernel unpacks as initramfs (kernel,
+//! `Documentation/driver-api/early-userspace/buffer-format.rst`).
 //!
 //! ```text
 //! "070701" │ 13 numbers, 8 hex digits each │ name \0 │ pad to 4 │ bytes │ pad to 4 │ … │ "TRAILER!!!"
 //! ```
-//! Inode numbers are counted, times are the one clock of the build, entries come in the tree's order. Extended attributes
-//! have no place in the format and are dropped.
+//! Inode numbers are consecutive, times are the one clock of the build, entries are in the tree's order. The format has
+//! no extended attributes, so these are dropped.
 
 use std::{
     collections::BTreeMap,
@@ -22,7 +22,7 @@ pub enum Error {
     Io {
         /// The entry being written.
         path: String,
-        /// What the system said.
+        /// The system's error.
         source: io::Error,
     },
     /// A file of 4 GiB or more.
@@ -31,12 +31,12 @@ pub enum Error {
         /// The file.
         path: String,
     },
-    /// A hard link to something that is not a file of the same tree.
+    /// A hard link whose target is no file of the same tree.
     #[error("initramfs: /{path} is a hard link to /{target}, which is no file")]
     Dangling {
         /// The link.
         path: String,
-        /// Where it leads.
+        /// Its target.
         target: TreePath,
     },
 }
@@ -63,7 +63,7 @@ pub fn write(tree: &Tree, mut out: impl Write) -> Result<(), Error> {
             inode += 1;
             (inode, if matches!(entry.kind, Kind::Dir) { 2 } else { 1 })
         };
-        // every name has the attributes of the file that it is a name of
+        // every name has the attributes of its file
         let real = tree.get(real(path, entry)).unwrap_or(entry);
         let carries = file.is_none_or(|names| names.last == path);
         write_entry(&mut out, path, real, number, count, carries)?;

@@ -1,11 +1,11 @@
-//! What a kernel image says of itself: the slot that it starts, and the fields of `.osrel` by which loaders order images and
-//! devices tell them apart.
+//! The description in a kernel image: the slot that it starts, and the fields of `.osrel` by which loaders order images
+//! and devices distinguish them.
 
 use crate::pe;
 use std::collections::BTreeMap;
 use types::Digest;
 
-/// A kernel image, as its sections describe it. Only a signature makes that true.
+/// A kernel image, as its sections describe it. Trust the description only after verifying the image's signature.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Described {
     /// `IMAGE_ID` or `ID` (os-release(5)).
@@ -22,14 +22,14 @@ pub struct Described {
     pub data_blocks: u64,
 }
 
-/// Reads what a kernel image, or a unified image of Xen, says of itself.
+/// Reads the description in a kernel image, or in a unified image of Xen.
 ///
 /// # Errors
-/// A text, when it is none of ours.
+/// A text, when it is no image of this system.
 pub fn describe(program: &[u8]) -> Result<Described, String> {
     let sections = pe::sections(program).map_err(|e| e.to_string())?;
     let text = |name: &str| sections.iter().find(|s| s.name == name).map(|s| String::from_utf8_lossy(s.data));
-    // Xen's image has its first domain's arguments in its configuration
+    // Xen's image has the first domain's arguments in its configuration
     let arguments = text(".cmdline").or_else(|| text(".config")).ok_or("it has no arguments for a kernel")?;
     let value = |name: &str| arguments.split_whitespace().find_map(|a| a.strip_prefix(name)?.strip_prefix('='));
     let root_hash = value("evek.roothash").and_then(|v| v.parse().ok()).ok_or("it names no root hash")?;
@@ -48,7 +48,7 @@ pub fn describe(program: &[u8]) -> Result<Described, String> {
     })
 }
 
-/// The fields of os-release(5), with the quotes that we write.
+/// The fields of os-release(5), in our form of quoting.
 #[must_use]
 pub fn fields(os_release: &str) -> BTreeMap<String, String> {
     let field = |line: &str| {

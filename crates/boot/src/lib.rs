@@ -1,4 +1,4 @@
-//! What the firmware starts: unified kernel images, initramfs archives and the loader's folder tree.
+//! The programs that the firmware starts: unified kernel images, initramfs archives and the loader's folder tree.
 //!
 //! ```text
 //! ESP  EFI/BOOT/BOOTX64.EFI        systemd-boot
@@ -6,9 +6,9 @@
 //!      loader/loader.conf                                           └ cpio::write, then zstd by the caller
 //!      loader/addons/<name>.addon.efi   addon stub │ .sbat │ .cmdline: further arguments, signed by somebody else
 //! ```
-//! [`uki`], [`xen`] and [`addon`] assemble PE files, [`pe`] lists their sections, [`cpio`] writes archives, [`loader`] makes the tree that
-//! becomes a FAT volume, [`measure`] what a TPM is told of an image, [`mod@arch`] tells what an EFI program is for,
-//! [`describe`] what a kernel image says of itself.
+//! [`uki`], [`xen`] and [`addon`] assemble PE files, [`pe`] lists their sections, [`cpio`] writes archives, [`loader`]
+//! makes the tree of a FAT volume, [`measure`] predicts TPM registers, [`mod@arch`] finds a program's architecture, and
+//! [`describe`] reads a kernel image's description.
 //!
 //! Deliberately absent: signatures, compression, and every other boot loader.
 

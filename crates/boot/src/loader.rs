@@ -14,11 +14,11 @@
 use tree::{BadPath, Clash, Content, Entry, Kind, Tree, TreePath};
 use types::Arch;
 
-/// Why the tree cannot be made.
+/// Why there is no tree.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
-    /// A name of a kernel image that systemd-boot would not show, or that is no file name.
-    #[error("`{name}` is no name for a unified kernel image: letters, digits, `.`, `_`, `-` and `+`")]
+    /// A name of a kernel image that systemd-boot would not list, or that is no file name.
+    #[error("`{name}` is no name for a unified kernel image: letters, digits, `.`, `_`, `-`, `+` and `~`")]
     Name {
         /// The name as given.
         name: String,
@@ -31,8 +31,8 @@ pub enum Error {
     Clash(#[from] Clash),
 }
 
-/// The text of `loader/loader.conf` (systemd, `loader.conf(5)`): no menu unless a key is held for it, no editing of the
-/// command line, nothing started but our images, and keys enrolled as `enroll` says (`off`, `manual`, `if-safe`, `force`).
+/// The text of `loader/loader.conf` (systemd, `loader.conf(5)`): no menu unless a person holds a key, no editing of the
+/// command line, only our images, and the enrolment of keys that `enroll` names (`off`, `manual`, `if-safe`, `force`).
 #[must_use]
 pub fn conf(timeout_seconds: u32, enroll: &str) -> String {
     format!(
@@ -46,7 +46,7 @@ pub fn fallback_path(arch: Arch) -> String {
     format!("EFI/BOOT/BOOT{}.EFI", arch.efi().to_uppercase())
 }
 
-/// The path of systemd-boot beside shim: the name is compiled into that (shim, `Makefile`, `DEFAULT_LOADER`).
+/// The path of systemd-boot beside shim, which shim has compiled in (shim, `Makefile`, `DEFAULT_LOADER`).
 #[must_use]
 pub fn behind_shim_path(arch: Arch) -> String {
     format!("EFI/BOOT/grub{}.efi", arch.efi())
@@ -58,44 +58,44 @@ pub fn manager_path(arch: Arch) -> String {
     format!("EFI/BOOT/mm{}.efi", arch.efi())
 }
 
-/// The path of the certificate that MokManager is given: X.509 in DER.
+/// The path of the certificate to enroll by MokManager: X.509 in DER.
 pub const CERTIFICATE: &str = "evek-owner.cer";
 
-/// What the firmware starts in the place of systemd-boot (shim, `README.md`).
+/// The programs that the firmware starts in place of systemd-boot (shim, `README.md`).
 #[derive(Debug, Clone)]
 pub struct Shim {
     /// shim itself.
     pub program: Content,
     /// MokManager.
     pub manager: Content,
-    /// The owner's certificate, where the image has an owner.
+    /// The owner's certificate, if the image has an owner.
     pub certificate: Option<Vec<u8>>,
 }
 
-/// What an EFI system partition is made from.
+/// The parts of an EFI system partition.
 #[derive(Debug, Clone)]
 pub struct Esp {
     /// The architecture of its programs.
     pub arch: Arch,
     /// systemd-boot.
     pub systemd_boot: Content,
-    /// What starts it, where the firmware does not.
+    /// shim and its files, if the firmware starts shim.
     pub shim: Option<Shim>,
     /// Kernel images by name (without `.efi`; a `+3` at its end starts boot counting with three tries).
     pub images: Vec<(String, Content)>,
     /// The text of `loader/loader.conf`.
     pub conf: String,
-    /// Signed writes of the firmware's variables by name (`PK`, `KEK`, `db`), to be enrolled as [`conf`] says.
+    /// Signed writes of the firmware's variables by name (`PK`, `KEK`, `db`), enrolled by the rule in [`conf`].
     pub keys: Vec<(String, Vec<u8>)>,
 }
 
-/// The folder of the keys that systemd-boot may enroll by itself.
+/// The folder of the keys that systemd-boot may enroll without a person.
 const KEYS: &str = "loader/keys/auto";
 
 /// The files of an EFI system partition.
 ///
 /// # Errors
-/// [`Error::Name`], or [`Error::Clash`] for a name given twice.
+/// [`Error::Name`], or [`Error::Clash`] for a duplicate name.
 pub fn esp(esp: Esp) -> Result<Tree, Error> {
     let file = |content| Entry { kind: Kind::File(content), ..Entry::file(0o644, Vec::new()) };
     let mut tree = Tree::default();
@@ -112,7 +112,7 @@ pub fn esp(esp: Esp) -> Result<Tree, Error> {
         }
     }
     for (name, content) in esp.images {
-        let allowed = |c: char| c.is_ascii_alphanumeric() || "._-+".contains(c);
+        let allowed = |c: char| c.is_ascii_alphanumeric() || "._-+~".contains(c);
         let path = TreePath::new(&format!("EFI/Linux/{name}.efi"))?;
         if name.is_empty() || name.starts_with('.') || !name.chars().all(allowed) || tree.get(&path).is_some() {
             return Err(Error::Name { name });
@@ -171,6 +171,9 @@ mod tests {
         for bad in ["", "a/b", "../x", ".hidden", "a b"] {
             assert!(esp(example(&[bad])).is_err(), "{bad}");
         }
+        let pre_release = "EFI/Linux/evek-0.2.0~rc1-kvm-arm64+3.efi";
+        let tree = esp(example(&["evek-0.2.0~rc1-kvm-arm64+3"])).unwrap();
+        assert!(tree.get(&TreePath::new(pre_release).unwrap()).is_some(), "systemd-boot and FAT know `~`");
         assert_eq!(esp(example(&["a", "a"])), Err(Error::Name { name: "a".to_owned() }));
     }
 }

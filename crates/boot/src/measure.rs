@@ -1,7 +1,8 @@
-//! What a TPM is told of a unified kernel image before its kernel starts, so that it can be foretold (UAPI group, *UKI
-//! specification*, "UKI TPM PCR Measurements"; systemd-stub(7)).
+//! Predicts the TPM's registers of a unified kernel image at the start of its kernel (UAPI group, *UKI specification*,
+//! "UKI TPM PCR Measurements"; systemd-stub(7)).
 //!
-//! The stub extends PCR 11 twice for each section: by the digest of its name with a NUL byte, then by that of its bytes.
+//! The stub extends PCR 11 twice for each section: by the digest of its name with a NUL byte, then by the digest of its
+//! bytes.
 
 use crate::pe::{Error, sections};
 use std::{collections::BTreeMap, fmt::Write as _};
@@ -10,10 +11,10 @@ use types::{Digest, Hasher};
 /// The platform configuration register that the stub extends.
 pub const PCR: u32 = 11;
 
-/// The register that the files of CONFIG are measured into, as EVE does.
+/// The register that the device extends by the files of CONFIG, as EVE does.
 pub const CONFIG_PCR: u32 = 14;
 
-/// The sections that are measured, in the order of the specification, which is not that of the file.
+/// The measured sections, in the order of the specification, which differs from the file's.
 const MEASURED: [&str; 13] = [
     ".linux", ".osrel", ".cmdline", ".initrd", ".ucode", ".splash", ".dtb", ".uname", ".sbat", ".pcrpkey", ".profile",
     ".dtbauto", ".hwids",
@@ -30,7 +31,7 @@ impl Default for Register {
 }
 
 impl Register {
-    /// One that holds this.
+    /// A register with this value.
     #[must_use]
     pub const fn holding(value: Digest) -> Self {
         Self(value)
@@ -52,11 +53,11 @@ impl Register {
     }
 }
 
-/// What systemd extends register 11 by once P3 is open, in this order (systemd-pcrphase.service(8)): from then on the TPM gives
-/// the key of P3 to nobody.
+/// The words by which systemd extends register 11 after P3 is open, in this order (systemd-pcrphase.service(8)). From
+/// then on the TPM releases the key of P3 to no program.
 pub const PHASES: [&str; 2] = ["sysinit", "ready"];
 
-/// The value of register 11 when the stub of an image has started its kernel.
+/// The value of register 11 after the stub of an image started its kernel.
 ///
 /// # Errors
 /// [`Error::NotPe`].
@@ -69,7 +70,7 @@ pub fn measure(image: &[u8]) -> Result<Register, Error> {
     Ok(register)
 }
 
-/// Whether an image has a stub that measures it: Xen's has none.
+/// Whether an image has a stub that measures it. Xen's image has none.
 ///
 /// # Errors
 /// [`Error::NotPe`].

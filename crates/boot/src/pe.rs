@@ -1,16 +1,16 @@
-//! PE32+ files (Microsoft, *PE Format*): reading their headers, every offset checked, and adding sections.
+//! PE32+ files (Microsoft, *PE Format*): reading their headers with a check of every offset, and adding sections.
 
 use types::Bytes;
 
 pub(crate) const SECTION_HEADER: usize = 40;
-/// Length of the header of DOS, which says where the next one is.
+/// Length of the DOS header, which locates the next header.
 const DOS_HEADER: usize = 64;
 /// Length of a symbol (PE Format, *COFF Symbol Table*).
 const SYMBOL: usize = 18;
 const PE32_PLUS: u16 = 0x20b;
 /// Readable, initialised data.
 const DATA: u32 = 0x4000_0040;
-/// File offsets, addresses and sizes are 32-bit numbers; firmware takes them as signed here and there.
+/// File offsets, addresses and sizes are 32-bit numbers; some firmware reads them as signed.
 const LARGEST: usize = i32::MAX as usize;
 
 /// Why an EFI program cannot be assembled or read.
@@ -22,7 +22,7 @@ pub enum Error {
         /// What is wrong with it.
         problem: String,
     },
-    /// A program that is signed: adding sections would break the signature.
+    /// A signed program: adding sections would break the signature.
     #[error("the EFI program is signed, and more sections would break that: take the unsigned one")]
     Signed,
     /// A program whose headers have no room for more sections.
@@ -30,16 +30,16 @@ pub enum Error {
     HeaderSpace {
         /// Section headers that fit.
         room: usize,
-        /// Section headers that there would be.
+        /// Section headers after the addition.
         needed: usize,
     },
-    /// A program that has a section already that is to be added.
+    /// A program that already has a section of the added name.
     #[error("the EFI program already has a section {name}: is it a unified image?")]
     Present {
         /// The section.
         name: &'static str,
     },
-    /// A kernel image, initramfs or the like without any bytes.
+    /// An empty section, such as an empty initramfs.
     #[error("section {name} would be empty")]
     Empty {
         /// The section.
@@ -53,24 +53,24 @@ pub enum Error {
         /// The size of the stub's section.
         room: Bytes,
     },
-    /// A line of arguments that its reader would cut or split.
+    /// A line of arguments that its reader would truncate or split.
     #[error("{what} must be one line of at most {most} bytes, and is {found} long: `{line}`")]
     Line {
-        /// Whose arguments.
+        /// The reader of the arguments.
         what: &'static str,
         /// The arguments.
         line: String,
         /// Their length.
         found: usize,
-        /// What fits.
+        /// The limit.
         most: usize,
     },
-    /// An image that would be larger than PE allows.
+    /// An image larger than PE allows.
     #[error("the unified image would be larger than 2 GiB")]
     TooLarge,
 }
 
-/// Where the headers of an image are and what of them matters here.
+/// The places of an image's headers, and the fields that this module uses.
 #[derive(Debug)]
 pub(crate) struct Headers {
     /// Offset of the COFF header's field `NumberOfSections`.
@@ -85,7 +85,7 @@ pub(crate) struct Headers {
     pub(crate) sections: Vec<Header>,
 }
 
-/// A section header; `raw` is where its bytes lie in the file.
+/// A section header; `raw` is the range of its bytes in the file.
 #[derive(Debug, Clone)]
 pub(crate) struct Header {
     pub(crate) name: String,
@@ -124,7 +124,7 @@ impl Headers {
             return Err(bad("it is not PE32+, the 64-bit form"));
         }
         let (section_alignment, file_alignment) = (u32_at(image, optional + 32)?, u32_at(image, optional + 36)?);
-        // Xen aligns its file to 32 and 8 bytes, below the 512 that the format asks for; no firmware minds
+        // Xen aligns its file to 32 and 8 bytes, below the 512 that the format requires; firmware accepts this
         let fits = |a: usize, least: usize| a.is_power_of_two() && (least..=1 << 21).contains(&a);
         if !fits(section_alignment, 512) || !fits(file_alignment, 8) {
             return Err(bad("its alignments are no powers of two up to 2 MiB"));
@@ -145,7 +145,7 @@ impl Headers {
         Ok(Self { count_at: coff + 6, optional, section_alignment, file_alignment, headers_len, table, sections })
     }
 
-    /// The entry of the data directory for certificates: where, and its length, which is not 0 in a signed file.
+    /// The entry of the data directory for certificates: its place, and its length, which is not 0 in a signed file.
     pub(crate) fn certificates(&self, image: &[u8]) -> Result<usize, Error> {
         u32_at(image, self.optional + 112 + 4 * 8 + 4)
     }
@@ -174,7 +174,7 @@ impl Headers {
 /// Sections to be added: names and bytes.
 type Added<'a> = [(&'static str, &'a [u8])];
 
-/// Whether these sections can be added: they are new, none is empty, and nobody has signed the image.
+/// Verifies that these sections can be added: they are new, none is empty, and the image has no signature.
 pub(crate) fn check(image: &[u8], added: &Added<'_>) -> Result<(), Error> {
     let headers = Headers::parse(image)?;
     if headers.certificates(image)? != 0 {
@@ -191,7 +191,7 @@ pub(crate) fn check(image: &[u8], added: &Added<'_>) -> Result<(), Error> {
     Ok(())
 }
 
-/// Adds sections behind those that the image has, in this order.
+/// Adds sections after the image's own, in this order.
 pub(crate) fn append(image: &mut Vec<u8>, added: &Added<'_>) -> Result<(), Error> {
     check(image, added)?;
     let headers = Headers::parse(image)?;
@@ -232,8 +232,8 @@ pub(crate) fn append(image: &mut Vec<u8>, added: &Added<'_>) -> Result<(), Error
     Ok(())
 }
 
-/// Takes off what only a debugger reads: the sections `.debug_…` at the end, and the table of long names (PE Format, *COFF
-/// String Table*), which images should not have. A long name that stays is cut to its eight bytes.
+/// Removes debug information: the sections `.debug_…` at the end, and the table of long names (PE Format, *COFF String
+/// Table*), which images should not have. Long names of other sections are truncated to eight bytes.
 pub(crate) fn strip_debug(image: &mut Vec<u8>) -> Result<(), Error> {
     let headers = Headers::parse(image)?;
     let (symbols, count) = (u32_at(image, headers.count_at + 6)?, u32_at(image, headers.count_at + 10)?);
@@ -253,7 +253,7 @@ pub(crate) fn strip_debug(image: &mut Vec<u8>) -> Result<(), Error> {
     cut(image, &headers, kept)
 }
 
-/// Takes off the sections behind the first `kept`, and what follows the last of those in the file.
+/// Removes the sections after the first `kept`, and the bytes after the last kept section.
 fn cut(image: &mut Vec<u8>, headers: &Headers, kept: usize) -> Result<(), Error> {
     let (stay, gone) = headers.sections.split_at(kept);
     image[headers.table + kept * SECTION_HEADER..][..gone.len() * SECTION_HEADER].fill(0);
@@ -262,7 +262,7 @@ fn cut(image: &mut Vec<u8>, headers: &Headers, kept: usize) -> Result<(), Error>
     let size = stay.iter().map(|s| s.address + s.virtual_size).max().unwrap_or(headers.headers_len);
     let size = size.next_multiple_of(headers.section_alignment);
     let end = stay.iter().map(|s| s.raw.end).max().unwrap_or(0);
-    // headers that contradict themselves must not be cut off under our hands
+    // contradictory headers must not let this cut into kept bytes
     let fields = headers.table.max(headers.optional + 68) + headers.sections.len() * SECTION_HEADER;
     image.truncate(end.max(headers.headers_len).max(fields));
     image[headers.count_at..headers.count_at + 2].copy_from_slice(&(kept as u16).to_le_bytes());
@@ -273,7 +273,7 @@ fn cut(image: &mut Vec<u8>, headers: &Headers, kept: usize) -> Result<(), Error>
     Ok(())
 }
 
-/// Takes off the last sections, as far as they are among those named. What [`append`] has added is undone by it, byte for byte.
+/// Removes the last sections, as far as they have these names. This undoes [`append`], byte for byte.
 pub(crate) fn take_off(image: &mut Vec<u8>, names: &[&str]) -> Result<(), Error> {
     let headers = Headers::parse(image)?;
     if headers.certificates(image)? != 0 {
@@ -283,7 +283,7 @@ pub(crate) fn take_off(image: &mut Vec<u8>, names: &[&str]) -> Result<(), Error>
     if kept == headers.sections.len() { Ok(()) } else { cut(image, &headers, kept) }
 }
 
-/// The name of a section, which may be `/` and its place in the string table.
+/// The name of a section, which may be `/` and an offset in the string table.
 fn long_name(name: &str, strings: &[u8]) -> Result<String, Error> {
     let Some(at) = name.strip_prefix('/') else { return Ok(name.to_owned()) };
     let text = at.parse().ok().and_then(|at: usize| strings.get(at..)).and_then(|t| t.split(|b| *b == 0).next());
@@ -291,11 +291,11 @@ fn long_name(name: &str, strings: &[u8]) -> Result<String, Error> {
     Ok(String::from_utf8_lossy(text).into_owned())
 }
 
-/// Makes sure that `more` section headers fit, where necessary by putting new headers in front of everything. For programs
-/// that lie in the file as they do in memory and run wherever they are put.
+/// Makes room for `more` section headers, if necessary by putting new headers in front of everything. For
+/// position-independent programs with the same layout in file and memory.
 ///
-/// A section that begins in the middle of a page stays so: firmware then leaves it writable, which a program with code and
-/// data in one section needs (EDK II, `ImagePropertiesRecordLib`).
+/// A section that begins in the middle of a page keeps its address in the page: firmware then leaves it writable, and a
+/// program with code and data in one section needs that (EDK II, `ImagePropertiesRecordLib`).
 pub(crate) fn make_room(image: &mut Vec<u8>, more: usize) -> Result<(), Error> {
     let headers = Headers::parse(image)?;
     let count = headers.sections.len();
@@ -304,7 +304,7 @@ pub(crate) fn make_room(image: &mut Vec<u8>, more: usize) -> Result<(), Error> {
         return Ok(());
     }
     let flat = headers.sections.iter().all(|s| s.raw.is_empty() || s.raw.start == s.address);
-    // what the data directory points to would have to move too
+    // the targets of the data directory would have to move too
     let plain = image.get(headers.optional + 112..headers.table).is_some_and(|d| d.iter().all(|b| *b == 0));
     let (nt, front) = (headers.count_at - 6, headers.section_alignment);
     let (optional, table) = (DOS_HEADER + headers.optional - nt, DOS_HEADER + headers.table - nt);
@@ -321,7 +321,7 @@ pub(crate) fn make_room(image: &mut Vec<u8>, more: usize) -> Result<(), Error> {
     for at in [16, 20, 56] {
         put(optional + at, u32_at(image, headers.optional + at)? + front);
     }
-    // SizeOfHeaders: the old ones are headers still, so that they are in memory too
+    // SizeOfHeaders: includes the old headers, so that they stay in memory too
     put(optional + 60, headers.headers_len + front);
     for (n, section) in headers.sections.iter().enumerate().filter(|(_, s)| !s.raw.is_empty()) {
         let header = table + n * SECTION_HEADER;

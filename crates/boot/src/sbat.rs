@@ -6,7 +6,7 @@ use types::Bytes;
 /// The line of SBAT itself, which is the first.
 pub(crate) const HEADER: &str = "sbat,1,SBAT Version,sbat,1,https://github.com/rhboot/shim/blob/main/SBAT.md\n";
 
-/// Adds texts to those in a program's section, in place, as ukify does; says whether there is such a section.
+/// Adds texts to those in a program's section, in place, as ukify does. Returns whether the section exists.
 pub(crate) fn merge_into(image: &mut [u8], more: &[&str]) -> Result<bool, Error> {
     let headers = Headers::parse(image)?;
     let Some((n, section)) = headers.sections.iter().enumerate().find(|(_, s)| s.name == ".sbat") else {

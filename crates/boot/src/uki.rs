@@ -6,10 +6,10 @@ use crate::{
     sbat,
 };
 
-/// What goes into an image, besides the stub.
+/// The parts of an image, besides the stub.
 #[derive(Debug, Clone)]
 pub struct Contents<'a> {
-    /// `/usr/lib/os-release`: systemd-boot takes title and version from it.
+    /// `/usr/lib/os-release`: systemd-boot reads title and version from it.
     pub os_release: &'a str,
     /// The kernel's command line, one line.
     pub cmdline: &'a str,
@@ -43,21 +43,21 @@ pub fn assemble(stub: &[u8], contents: &Contents<'_>) -> Result<Vec<u8>, Error> 
     Ok(image)
 }
 
-/// The sections by which a TPM knows an owner's images: the owner's public key, which is measured, and signatures over what was
-/// measured, which cannot be.
+/// The sections by which a TPM recognises an owner's images: the owner's public key, which is measured, and signatures
+/// over the measurement, which cannot be measured themselves.
 const POLICY: [&str; 2] = [".pcrpkey", ".pcrsig"];
 
-/// Adds the public key (PEM) of whoever signs what the image measures. To be followed by [`with_policy`].
+/// Adds the public key (PEM) whose private key signs the image's measurement. The caller then calls [`with_policy`].
 ///
 /// # Errors
-/// [`Error`], when the image is signed, has one already, or no room for it.
+/// [`Error`], when the image is signed, has such a key already, or has no room.
 pub fn with_policy_key(image: &[u8], pem: &str) -> Result<Vec<u8>, Error> {
     let mut image = image.to_vec();
     pe::append(&mut image, &[(POLICY[0], pem.as_bytes())])?;
     Ok(image)
 }
 
-/// Adds signatures (systemd-measure(1)) over what the image measures, the public key included.
+/// Adds signatures (systemd-measure(1)) over the image's measurement, which includes the public key.
 ///
 /// # Errors
 /// As of [`with_policy_key`].
@@ -67,7 +67,7 @@ pub fn with_policy(image: &[u8], signatures: &str) -> Result<Vec<u8>, Error> {
     Ok(image)
 }
 
-/// The image without public key and signatures; the same bytes where it has none.
+/// The image without public key and signatures; the same bytes if it has none.
 ///
 /// # Errors
 /// [`Error`], when it is signed, or no EFI program.
@@ -77,7 +77,7 @@ pub fn without_policy(image: &[u8]) -> Result<Vec<u8>, Error> {
     Ok(image)
 }
 
-/// What [`with_policy_key`] and [`with_policy`] have added to an image.
+/// The additions of [`with_policy_key`] and [`with_policy`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Policy<'a> {
     /// The public key (PEM).
@@ -86,7 +86,7 @@ pub struct Policy<'a> {
     pub signatures: &'a [u8],
 }
 
-/// The public key and the signatures of an image; none in one that nobody has signed.
+/// The public key and the signatures of an image; none in an unsigned image.
 ///
 /// # Errors
 /// [`Error::NotPe`].
@@ -96,7 +96,7 @@ pub fn policy(image: &[u8]) -> Result<Option<Policy<'_>>, Error> {
     Ok(key.zip(signatures).map(|(key, signatures)| Policy { key, signatures }))
 }
 
-/// Adds the kernel's lines of SBAT, and ours, to the stub's.
+/// Adds the kernel's SBAT lines, and ours, to the stub's.
 fn merge_sbat(image: &mut [u8], contents: &Contents<'_>) -> Result<(), Error> {
     let kernel = sections(contents.linux)?.into_iter().find(|s| s.name == ".sbat").map(|s| s.data.to_vec());
     let kernel = kernel.as_deref().map(String::from_utf8_lossy);

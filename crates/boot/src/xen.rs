@@ -1,29 +1,30 @@
-//! Unified Xen images (Xen, `docs/misc/efi.pandoc`, *Unified Xen kernel image*): the hypervisor as EFI program with its
-//! configuration, the first domain's kernel and its initramfs as further sections.
+//! Unified Xen images (Xen, `docs/misc/efi.pandoc`, *Unified Xen kernel image*): the hypervisor as an EFI program, with
+//! its configuration, the first domain's kernel and initramfs as further sections.
 //!
 //! ```text
 //! xen.efi │ .osrel │ .config                                   │ .kernel │ .ramdisk │ .sbat
 //!             │        └ [evek] options=… kernel=kernel …roothash=…
 //!             └ what systemd-boot lists it by: in EFI/Linux it is an entry like any other, with boot counting
 //! ```
-//! Xen looks for its sections in memory, by the headers at the start of its image, before it looks at any file. Debian's
-//! program for x86 comes with 25 MB of debug information and no free headers; that for AArch64 has no room for headers at all.
+//! Xen looks for its sections in memory, by the headers at the start of its image, before it looks for files. Debian's
+//! program for x86 has 25 MB of debug information and no free headers; Debian's program for AArch64 has no room for
+//! headers at all.
 
 use crate::{
     pe::{self, Error},
     sbat,
 };
 
-/// The first domain's arguments reach the kernel in a field of this size (Xen, `public/xen.h`, `MAX_GUEST_CMDLINE`), cut off
-/// without a word. The first of them is the name of the section.
+/// The field of the first domain's arguments (Xen, `public/xen.h`, `MAX_GUEST_CMDLINE`). Xen truncates longer arguments
+/// without a message. The first argument is the name of the section.
 const DOM0_MOST: usize = 1023 - "kernel ".len();
-/// What the hypervisor keeps of its own arguments (Xen, `common/kernel.c`, `saved_cmdline`).
+/// The size in which the hypervisor keeps its own arguments (Xen, `common/kernel.c`, `saved_cmdline`).
 const XEN_MOST: usize = 1023;
 
-/// What goes into an image, besides the hypervisor.
+/// The parts of an image, besides the hypervisor.
 #[derive(Debug, Clone)]
 pub struct Contents<'a> {
-    /// `/usr/lib/os-release`: systemd-boot takes title and version from it.
+    /// `/usr/lib/os-release`: systemd-boot reads title and version from it.
     pub os_release: &'a str,
     /// The hypervisor's arguments, one line.
     pub options: &'a str,
@@ -40,7 +41,7 @@ pub struct Contents<'a> {
 /// Assembles an image from the hypervisor's EFI program.
 ///
 /// # Errors
-/// [`Error`], when the hypervisor is no EFI program, the sections do not fit, or arguments would be cut off.
+/// [`Error`], when the hypervisor is no EFI program, the sections do not fit, or Xen would truncate arguments.
 pub fn assemble(xen: &[u8], contents: &Contents<'_>) -> Result<Vec<u8>, Error> {
     let config = config(contents.options, contents.cmdline)?;
     let sbat = sbat::merge([sbat::HEADER, contents.sbat].into_iter());

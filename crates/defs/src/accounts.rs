@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct User {
-    /// Number; chosen by the builder, always the same, where absent.
+    /// Number. Where absent, the builder chooses it, always the same.
     #[serde(default)]
     pub uid: Option<u32>,
     /// Main group by name; a group of the user's own name is made where absent.
@@ -29,7 +29,7 @@ pub struct User {
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Group {
-    /// Number; chosen by the builder, always the same, where absent.
+    /// Number. Where absent, the builder chooses it, always the same.
     #[serde(default)]
     pub gid: Option<u32>,
 }

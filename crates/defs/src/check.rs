@@ -1,4 +1,4 @@
-//! What one definition says about another, and the rules that types cannot express.
+//! References between definitions, and the rules that types cannot express.
 
 use crate::{
     Definitions, DiskLayout, EnrollKeys, Error, Hv, ImageDef, KernelSource, Located, OptionValue, Package,
@@ -65,7 +65,7 @@ pub(crate) fn all(defs: &Definitions, sources: &Sources) -> Vec<Error> {
     for set in defs.toolbox.sets.values() {
         check.deb_names(&set.backports);
     }
-    // with a wrong name among the packages, budgets would be missed or refused that are right
+    // a wrong name among the packages would give wrong errors about budgets
     if check.errors.is_empty() {
         for (flavour, hv) in &defs.flavours {
             check.budgets(&format!("hv/{flavour}.yml"), hv);
@@ -129,7 +129,7 @@ impl<'a> Check<'a> {
         let mut next = base;
         while let Some(name) = next {
             if !seen.insert(name) {
-                // a ring further down is reported by who is in it
+                // a ring further down is reported at a package within it
                 if *name.value == *of {
                     self.rule(&name.at, format!("{name} is, by its own base, on top of itself"));
                 }
@@ -183,7 +183,7 @@ impl<'a> Check<'a> {
         }
     }
 
-    /// An image names partitions by their labels, which one layout must not use twice then.
+    /// An image names partitions by their labels, so a layout must not use a label twice.
     fn image(&mut self, image: &ImageDef) {
         let Some(layout) = self.defs.layouts.get(&image.layout.value) else {
             let known = self.defs.layouts.keys().cloned().collect();

@@ -4,13 +4,13 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use std::{borrow::Cow, collections::BTreeSet, fmt, str::FromStr};
 use types::Arch;
 
-/// A Debian package that a definition asks for: its name and, where not every architecture has or needs it, which ones, as
-/// in a `Build-Depends` field (Debian Policy §7.1): `qemu-system-x86 [amd64]`, `grub-common [!arm64]`.
+/// A Debian package that a definition asks for: its name, and optionally the architectures, as in a `Build-Depends`
+/// field (Debian Policy §7.1): `qemu-system-x86 [amd64]`, `grub-common [!arm64]`.
 ///
 /// The architectures are those of the device; in the toolbox those of the host.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Deb {
-    /// The package, `name`, or `name:arm64` for another architecture's beside.
+    /// The package: `name`, or `name:arm64` for the package of another architecture.
     pub name: String,
     archs: BTreeSet<Arch>,
 }
@@ -21,10 +21,10 @@ pub enum BadDeb {
     /// Debian Policy §5.6.1 forbids such a name.
     #[error("`{0}` is not the name of a Debian package")]
     Name(String),
-    /// What follows the name is no list of architectures.
+    /// The text after the name is no list of architectures.
     #[error("`{0}` is not a list of architectures such as `[amd64]` or `[!amd64]`")]
     Restriction(String),
-    /// An architecture that we do not know.
+    /// An unknown architecture.
     #[error(transparent)]
     Arch(#[from] types::UnknownChoice),
 }
@@ -62,7 +62,7 @@ impl FromStr for Deb {
     }
 }
 
-/// The architectures of `amd64 arm64]` or, each negated, those that are left; `None` when it is no such list.
+/// The architectures of `amd64 arm64]`, or all others when each is negated; `None` when the text is no such list.
 fn restriction(list: &str) -> Option<Result<BTreeSet<Arch>, types::UnknownChoice>> {
     let words: Vec<&str> = list.strip_suffix(']')?.split_whitespace().collect();
     let negated = words.iter().filter(|w| w.starts_with('!')).count();

@@ -4,8 +4,9 @@ use std::{borrow::Cow, fmt, str::FromStr};
 
 /// A pattern for paths inside an image.
 ///
-/// `*` and `?` stand for characters of one part of a path, `**` as a whole part for any number of parts, `{a,b}` for one
-/// of several words. A leading `/` means nothing. Brackets and backslashes are refused, so that nobody expects them to work.
+/// `*` and `?` stand for characters of one part of a path, `**` as a whole part for any number of parts, `{a,b}` for
+/// one of several words. A leading `/` has no effect. Brackets and backslashes are errors, so that nobody relies on
+/// them.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct PathGlob {
     text: String,
@@ -37,7 +38,7 @@ impl PathGlob {
         self.choices.iter().any(|pattern| parts_match(pattern, &path))
     }
 
-    /// Whether the path or a folder that it is in matches: dropping a folder drops what is in it.
+    /// Whether the path or one of its folders matches: dropping a folder drops its content.
     #[must_use]
     pub fn covers(&self, path: &str) -> bool {
         let path: Vec<&str> = path.split('/').filter(|p| !p.is_empty()).collect();
@@ -58,7 +59,7 @@ fn parts_match(pattern: &[String], path: &[&str]) -> bool {
     }
 }
 
-/// Matches one part; on a mismatch goes back to the last `*` only, which is enough and never exponential.
+/// Matches one part. A mismatch goes back to the last `*` only: this is sufficient and never exponential.
 fn part_matches(pattern: &[u8], name: &[u8]) -> bool {
     let (mut p, mut n, mut star) = (0, 0, None);
     while n < name.len() {

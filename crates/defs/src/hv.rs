@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use types::{Arch, Bytes};
 
-/// `hv/<flavour>.yml`: what one hypervisor flavour adds to the base.
+/// `hv/<flavour>.yml`: the additions of one flavour to the base.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Hv {
@@ -13,28 +13,28 @@ pub struct Hv {
     /// Packages that run as services on the device.
     #[serde(default)]
     pub packages: Vec<Located<String>>,
-    /// Packages whose images Kubernetes finds in the store.
+    /// Packages whose images are in the store for Kubernetes to run.
     #[serde(default)]
     pub payload: Vec<Located<String>>,
-    /// What is added to the root image.
+    /// Additions to the root image.
     #[serde(default)]
     pub rootfs: HvRootfs,
-    /// What is added for the kernel.
+    /// Additions for the kernel.
     #[serde(default)]
     pub kernel: HvKernel,
-    /// Boots by the Xen hypervisor, with this system as its first domain.
+    /// Starts the Xen hypervisor, with this system as its first domain.
     #[serde(default)]
     pub xen: Option<Xen>,
     /// Kernel settings: name → value.
     #[serde(default)]
     pub sysctl: BTreeMap<String, String>,
-    /// Largest allowed sizes: what → bytes in the image, compressed as they are there. There is one for `store` (all that is
-    /// written into a slot), `root` (the root image's own layers), `uki`, `esp`, and for each package of the flavour, its bases
-    /// included. `uki@arm64` is one for that architecture, in place of the one for all.
+    /// Largest allowed sizes: part → bytes that the image stores for it. The parts are `store` (everything written into
+    /// a slot), `root` (the root image's own layers), `uki`, `esp`, and each package of the flavour, its bases
+    /// included. `uki@arm64` replaces `uki` for this architecture.
     #[serde(default)]
     #[schemars(with = "BTreeMap<String, crate::schema::SizeText>")]
     pub budgets: BTreeMap<String, Located<Bytes>>,
-    /// Layouts of devices that an update must still be installed on: partition type → file of `layouts/`.
+    /// Layouts whose devices must accept an update of this flavour: partition type → file of `layouts/`.
     #[serde(default)]
     pub must_fit: BTreeMap<PartitionType, Located<String>>,
 }
@@ -49,18 +49,18 @@ impl Hv {
     }
 }
 
-/// A budget's part, and the architecture that it is for when it is not for all.
+/// A budget's part, and its architecture when the budget is for one only.
 pub(crate) fn part_of(name: &str) -> (&str, Option<Arch>) {
     let one =
         name.split_once('@').and_then(|(part, arch)| Some((part, Arch::ALL.into_iter().find(|a| a.as_str() == arch)?)));
     one.map_or((name, None), |(part, arch)| (part, Some(arch)))
 }
 
-/// The Xen hypervisor and what it is told.
+/// The Xen hypervisor and its arguments.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Xen {
-    /// What depends on the architecture.
+    /// Settings of one architecture.
     #[schemars(with = "BTreeMap<crate::schema::ArchName, XenArch>")]
     pub arch: BTreeMap<Arch, XenArch>,
     /// Arguments of the hypervisor on every architecture.
@@ -79,14 +79,14 @@ pub struct XenArch {
     pub cmdline: Vec<String>,
 }
 
-/// What a flavour adds to the root image.
+/// A flavour's additions to the root image.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct HvRootfs {
     /// Further Debian packages.
     #[serde(default)]
     pub debs: Vec<Located<Deb>>,
-    /// Debian packages that are left out although something depends on them, here and in everything on top: name → reason.
+    /// Debian packages to leave out although others depend on them, here and in everything on top: name → reason.
     #[serde(default)]
     pub without: BTreeMap<String, Located<String>>,
     /// Debian alternatives: path of the common name → path of the program that takes the role.
@@ -95,8 +95,8 @@ pub struct HvRootfs {
     /// Further packages of `pkg/` whose programs and files go into the root image itself.
     #[serde(default)]
     pub packages: Vec<Located<String>>,
-    /// Files for other processors, such as firmware of guests: whose programs they are is not checked. Firmware of devices,
-    /// `usr/lib/firmware/**`, never is.
+    /// Files for other processors, such as firmware of guests. The builder does not check their architecture, nor that
+    /// of `usr/lib/firmware/**`.
     #[serde(default)]
     pub foreign: Vec<Located<PathGlob>>,
     /// Further units.
@@ -107,7 +107,7 @@ pub struct HvRootfs {
     pub files: Option<Located<String>>,
 }
 
-/// What a flavour adds for the kernel.
+/// A flavour's additions for the kernel.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct HvKernel {

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use types::Bytes;
 
-/// `images/<name>.yml`: what a disk image is made of.
+/// `images/<name>.yml`: the parts of a disk image.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ImageDef {
@@ -12,20 +12,21 @@ pub struct ImageDef {
     pub summary: String,
     /// The layout of its partitions: a file of `layouts/`.
     pub layout: Located<String>,
-    /// What is written into partitions, by label; nothing into the others.
+    /// Contents of partitions, by label. Other partitions stay empty.
     #[serde(default)]
     pub content: BTreeMap<String, Located<PartitionContent>>,
-    /// Labels of partitions that are not in the image: the device makes them at its first boot, so that the image stays small.
+    /// Labels of partitions that the device makes at its first boot. The image does not contain them and stays small.
     #[serde(default)]
     pub first_boot: Vec<Located<String>>,
-    /// Whether a device whose firmware has no platform key takes over the keys that the image is signed with.
+    /// Whether a device whose firmware has no platform key enrolls the keys of the image's signatures.
     #[serde(default)]
     pub enroll_keys: EnrollKeys,
-    /// Whether the firmware starts shim, which Microsoft has signed, instead of systemd-boot. So it needs no keys of the owner's:
-    /// shim has them, once someone has enrolled the owner's certificate at the machine. `enroll_keys` must be `off` then.
+    /// Whether the firmware starts shim, which Microsoft has signed, instead of systemd-boot. The firmware then needs
+    /// no keys of the owner: a person enrolls the owner's certificate in shim, at the machine. `enroll_keys` must be
+    /// `off`.
     #[serde(default)]
     pub shim: bool,
-    /// The forms that the disk image is written in.
+    /// The file formats of the disk image.
     pub formats: Vec<Format>,
     /// Size of the whole disk; as large as its partitions need where absent.
     #[serde(default)]
@@ -33,22 +34,22 @@ pub struct ImageDef {
     pub size: Option<Bytes>,
 }
 
-/// One partition of a disk image: what its layout and its definition say of it.
+/// One partition of a disk image, from its layout and its definition.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Partition {
     /// Its number in the partition table, from 1.
     pub number: u32,
     /// Its label in the partition table.
     pub label: String,
-    /// What it is for, which decides its type GUID.
+    /// Its purpose, which decides its type GUID.
     pub role: PartitionType,
     /// Its size.
     pub size: Bytes,
-    /// What is written into it.
+    /// Its content.
     pub content: PartitionContent,
     /// Not in the image: the device makes it at its first boot.
     pub first_boot: bool,
-    /// Takes the rest of the device's disk; `size` is the least then.
+    /// Takes the rest of the device's disk; `size` is then the minimum.
     pub grow: bool,
     /// Its least size on a device whose disk is too small.
     pub least: Option<Bytes>,
@@ -72,7 +73,7 @@ impl ImageDef {
     }
 }
 
-/// What a partition is for.
+/// The purpose of a partition.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum PartitionType {
@@ -99,7 +100,7 @@ impl PartitionType {
     }
 }
 
-/// What is written into a partition.
+/// The content of a partition.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum PartitionContent {
@@ -113,18 +114,18 @@ pub enum PartitionContent {
     Empty,
 }
 
-/// When firmware that has no platform key yet (*setup mode*, UEFI 2.10 §32.3.1) is given the keys of an image.
+/// When firmware without a platform key (*setup mode*, UEFI 2.10 §32.3.1) receives the keys of an image.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum EnrollKeys {
     /// Never.
     #[default]
     Off,
-    /// When someone chooses so in the boot menu.
+    /// When a person selects the keys in the boot menu.
     Manual,
-    /// By itself in virtual machines, elsewhere when someone chooses so in the boot menu.
+    /// Automatically in virtual machines; elsewhere when a person selects the keys in the boot menu.
     IfSafe,
-    /// By itself, everywhere. Firmware that needs other keys for its own drivers no longer starts then.
+    /// Automatically on every machine. Firmware that needs other keys for its own drivers no longer starts.
     Force,
 }
 

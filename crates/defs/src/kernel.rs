@@ -13,28 +13,28 @@ pub struct Kernel {
     /// Where the kernel comes from.
     #[serde(default)]
     pub source: KernelSource,
-    /// How it is built, when it is built; the sources are locked whether it is or not.
+    /// How `source: build` builds it. The lock holds the sources in either case.
     #[serde(default)]
     pub build: Option<KernelBuild>,
-    /// What depends on the architecture.
+    /// Settings of one architecture.
     #[schemars(with = "BTreeMap<crate::schema::ArchName, KernelArch>")]
     pub arch: BTreeMap<Arch, KernelArch>,
     /// Arguments of the kernel on every architecture.
     #[serde(default)]
     pub cmdline: Vec<String>,
-    /// Modules that the first stage loads, by name; what they need comes with them.
+    /// Modules that the first stage loads, by name. The modules on which they depend come along.
     #[serde(default)]
     pub initramfs: Vec<Located<String>>,
-    /// What of the module tree goes into the root image.
+    /// Which modules go into the root image.
     #[serde(default)]
     pub modules: Modules,
-    /// Debian packages with firmware files. Of each only those files are taken that a kept module asks for.
+    /// Debian packages with firmware files. The image takes only the files that a kept module names.
     #[serde(default)]
     pub firmware: Vec<Located<Deb>>,
     /// Debian packages with the boot loader and the EFI stub of kernel images.
     #[serde(default)]
     pub boot: Vec<Located<Deb>>,
-    /// Debian packages with shim and its manager of keys, as others have signed them; for images that begin with shim.
+    /// Debian packages with shim and MokManager, signed by others, for images that start with shim.
     #[serde(default)]
     pub shim: Vec<Located<Deb>>,
 }
@@ -46,7 +46,7 @@ pub enum KernelSource {
     /// Debian's own image package, which `arch.<name>.debs` names.
     #[default]
     Debian,
-    /// Compiled from Debian's source package, as `build` says.
+    /// Compiled from Debian's source package, by the settings in `build`.
     Build,
 }
 
@@ -56,25 +56,25 @@ pub enum KernelSource {
 pub struct KernelBuild {
     /// The Debian package with the source, such as `linux-source-6.12`.
     pub deb: Located<Deb>,
-    /// The configuration that the fragments are laid on.
+    /// The configuration that the fragments change.
     #[serde(default)]
     pub base: ConfigBase,
-    /// Files beside kernel.yml with options, `CONFIG_X=y` or `# CONFIG_X is not set`; a later line wins. The build fails when
-    /// one of them is not as asked for in the end.
+    /// Files beside kernel.yml with options, `CONFIG_X=y` or `# CONFIG_X is not set`; a later line wins. The build
+    /// fails when the final configuration differs from one of them.
     #[serde(default)]
     pub fragments: Vec<Located<String>>,
 }
 
-/// A configuration to begin with.
+/// The configuration to start from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum ConfigBase {
-    /// That of Debian's image package of the architecture: thousands of modules, hours of compiling.
+    /// The configuration in Debian's image package: thousands of modules, hours of compiling.
     Debian,
     /// The kernel's own choice for the architecture.
     #[default]
     Defconfig,
-    /// Next to nothing: the fragments say everything.
+    /// Next to nothing: the fragments set everything.
     Tinyconfig,
 }
 
@@ -98,14 +98,14 @@ pub struct KernelArch {
     pub initramfs: Vec<Located<String>>,
 }
 
-/// What of the kernel's module tree is kept: everything that no pattern drops. What needs a dropped module is dropped too.
+/// Which modules the image keeps: all that no pattern drops. A module that depends on a dropped one is dropped too.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Modules {
     /// Paths left out, below `usr/lib/modules/<release>/`, such as `kernel/sound/**`.
     #[serde(default)]
     pub drop: Vec<Located<PathGlob>>,
-    /// Paths kept though a pattern of `drop` covers them.
+    /// Paths kept although a pattern of `drop` matches them.
     #[serde(default)]
     pub keep: Vec<Located<PathGlob>>,
 }
@@ -116,21 +116,21 @@ pub struct Modules {
 pub struct Lint {
     /// One line for people.
     pub summary: String,
-    /// Who needs what.
+    /// The needs, by program.
     pub needs: Vec<Needs>,
 }
 
-/// What one program, or one part of the image, needs of the kernel.
+/// The kernel options that one program, or one part of the image, needs.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Needs {
-    /// Who, such as `containerd`.
+    /// The program or part, such as `containerd`.
     pub who: String,
-    /// The flavours that have it; all where absent.
+    /// The flavours that contain it; all where absent.
     #[serde(default)]
     #[schemars(with = "Option<Vec<crate::schema::FlavourName>>")]
     pub flavours: Option<Vec<FlavourName>>,
-    /// The architectures for which it holds; all where absent.
+    /// The architectures that need it; all where absent.
     #[serde(default)]
     #[schemars(with = "Option<Vec<crate::schema::ArchName>>")]
     pub arch: Option<Vec<Arch>>,
@@ -144,13 +144,13 @@ pub struct Needs {
 pub struct NeededOption {
     /// Its name without `CONFIG_`.
     pub name: Located<String>,
-    /// The values that will do.
+    /// The accepted values.
     #[serde(default = "built_in_or_module")]
     pub is: Vec<OptionValue>,
-    /// The module that it makes, where `m` will do: it must not be dropped.
+    /// The module that the option builds, where `m` is accepted. The image must not drop it.
     #[serde(default)]
     pub module: Option<String>,
-    /// What it is needed for.
+    /// The reason.
     pub why: String,
 }
 

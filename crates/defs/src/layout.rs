@@ -4,9 +4,9 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use std::{fmt, str::FromStr};
 use types::{Bytes, Flavour};
 
-/// `layouts/<name>.yml`: the partitions of a disk, as some version of EVE made it, or as we do.
+/// `layouts/<name>.yml`: the partitions of a disk, as a version of EVE made them, or as ours does.
 ///
-/// A device keeps the partitions that it was installed with. Each image is measured against all layouts.
+/// A device keeps the partitions of its installation, so `size` compares each image with all layouts.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct DiskLayout {
@@ -19,7 +19,7 @@ pub struct DiskLayout {
     #[serde(default)]
     #[schemars(with = "Option<Vec<crate::schema::FlavourName>>")]
     pub flavours: Option<Vec<FlavourName>>,
-    /// Where it is from: EVE's commit, and pull request or issue where there is one.
+    /// Its source: EVE's commit, and the pull request or issue where there is one.
     #[serde(default)]
     pub source: Option<String>,
     /// The partitions in the order they have on the disk.
@@ -34,7 +34,7 @@ pub struct LayoutPartition {
     pub number: Located<u32>,
     /// Its label in the partition table.
     pub label: Located<String>,
-    /// What it is for.
+    /// Its purpose.
     #[serde(rename = "type")]
     pub role: PartitionType,
     /// Its type GUID in the partition table.
@@ -42,7 +42,7 @@ pub struct LayoutPartition {
     /// Its size, such as `512MiB`.
     #[schemars(with = "crate::schema::SizeText")]
     pub size: Bytes,
-    /// Takes the rest of the disk; `size` is the least then.
+    /// Takes the rest of the disk; `size` is then the minimum.
     #[serde(default)]
     pub grow: bool,
     /// The least size that the first boot makes on a disk that is too small for `size`; such a disk may lack the partition
@@ -53,7 +53,7 @@ pub struct LayoutPartition {
 }
 
 impl DiskLayout {
-    /// The size of its partitions of a type: the smallest, if there are many.
+    /// The size of its smallest partition of a type.
     #[must_use]
     pub fn size(&self, role: PartitionType) -> Option<Bytes> {
         self.partitions.iter().filter(|p| p.role == role).map(|p| p.size).min()

@@ -1,4 +1,4 @@
-//! The definitions: what images are made of, as typed and strict YAML.
+//! The definitions of images, as typed and strict YAML.
 //!
 //! ```text
 //! pkg/<name>/pkg.yml ─► Package     rootfs/rootfs.yml ─► Rootfs     kernel/kernel.yml ─► Kernel
@@ -7,11 +7,11 @@
 //!                                      │
 //!                       Definitions::read(root): all of them, checked against each other
 //! ```
-//! An unknown field, an unknown name or a broken rule is an error with file, line, column, the line itself and what is
-//! allowed there; all errors are reported, not only the first. Strings that can turn out wrong much later (names of Debian
-//! packages, of units) are [`Located`]: they carry their file and line.
+//! An unknown field, an unknown name or a broken rule is an error with file, line, column, the text of the line and the
+//! allowed values. All errors are reported, not only the first. Strings that can prove wrong much later (names of
+//! Debian packages, of units) are [`Located`]: they carry their file and line.
 //!
-//! Reading the definition files is the only input; nothing is resolved, planned or built here.
+//! Deliberately absent: any other input than the definition files; resolving, planning, building.
 
 mod accounts;
 mod check;
@@ -68,7 +68,7 @@ pub struct Definitions {
     pub rootfs: Rootfs,
     /// The kernel.
     pub kernel: Kernel,
-    /// What of the kernel's options is needed, and by whom.
+    /// The kernel options that programs need.
     pub lint: Lint,
     /// Disk images by name.
     pub images: BTreeMap<String, ImageDef>,
@@ -84,7 +84,7 @@ impl Definitions {
     /// Reads and checks every definition below `root`.
     ///
     /// # Errors
-    /// All that is wrong, in the order of the files.
+    /// All errors, in the order of the files.
     pub fn read(root: &Path) -> Result<Self, Vec<Error>> {
         let mut reader = Reader { root, sources: Sources::default(), errors: vec![] };
         let packages = reader.folder("pkg", |name| Some(format!("pkg/{name}/pkg.yml")), |name, _| Ok(name.to_owned()));
@@ -123,7 +123,7 @@ impl Definitions {
         let mut all =
             Self { root: root.to_owned(), packages, rootfs, kernel, lint, images, layouts, flavours, toolbox };
         all.default_folders();
-        // with a file missing from the picture, cross references would be reported that are fine
+        // a file that is missing here would give wrong errors about references
         if errors.is_empty() {
             errors = check::all(&all, &sources);
         }
@@ -133,7 +133,7 @@ impl Definitions {
     /// The definition of a flavour.
     ///
     /// # Errors
-    /// When this repository has none of it.
+    /// When this repository does not define it.
     pub fn flavour(&self, flavour: Flavour) -> Result<&Hv, Error> {
         self.flavours.get(&flavour).ok_or_else(|| {
             let known: Vec<_> = self.flavours.keys().map(|f| f.as_str()).collect();
@@ -173,7 +173,7 @@ impl Definitions {
         with_bases.chain(["store", "root", "uki", "esp"].map(str::to_owned)).collect()
     }
 
-    /// `files:` is the folder `files` where there is one and nothing else is said.
+    /// `files:` defaults to the folder `files` where there is one.
     fn default_folders(&mut self) {
         let root = self.root.clone();
         let default = |folder: String| {
@@ -207,8 +207,8 @@ impl Reader<'_> {
         parsed.map_err(|e| self.errors.push(e)).ok()
     }
 
-    /// Reads the definitions in a folder: `file` says where the definition of an item of the folder is, if it is one, `key`
-    /// what the definition is called.
+    /// Reads the definitions in a folder: `file` gives the path of an item's definition, if it has one, `key` the
+    /// definition's name.
     fn folder<K: Ord, T: DeserializeOwned>(
         &mut self,
         folder: &str,

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, fmt};
 use store::ServiceSpec;
 use types::Arch;
 
-/// `pkg/<name>/pkg.yml`: what one OCI image holds and how the device runs it.
+/// `pkg/<name>/pkg.yml`: the content of one OCI image, and how the device runs it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Package {
@@ -16,10 +16,11 @@ pub struct Package {
     /// The package whose layers come first in the image, shared with all others on the same base.
     #[serde(default)]
     pub base: Option<Located<String>>,
-    /// Debian packages by name, without version, such as `curl` or `qemu-system-x86 [amd64]`; what they depend on comes with them.
+    /// Debian packages by name, without version, such as `curl` or `qemu-system-x86 [amd64]`. Their dependencies come
+    /// along.
     #[serde(default)]
     pub debs: Vec<Located<Deb>>,
-    /// Debian packages that are left out although something depends on them, here and in everything on top: name → reason.
+    /// Debian packages to leave out although others depend on them, here and in everything on top: name → reason.
     #[serde(default)]
     pub without: BTreeMap<String, Located<String>>,
     /// Binaries of the Rust crate in this folder: a name, or a name with a place.
@@ -37,36 +38,36 @@ pub struct Package {
     /// Groups by name.
     #[serde(default)]
     pub groups: BTreeMap<String, Group>,
-    /// Debian alternatives: path of the common name → the program that takes the role, as a symbolic link would say it.
+    /// Debian alternatives: path of the common name → the program behind it, as the target of a symbolic link.
     #[serde(default)]
     pub alternatives: BTreeMap<String, Located<String>>,
     /// Symbolic links: path → target.
     #[serde(default)]
     pub links: BTreeMap<String, Located<String>>,
-    /// Paths that are not taken from the Debian packages, such as `usr/share/doc/**`.
+    /// Paths of Debian packages to leave out, such as `usr/share/doc/**`.
     #[serde(default)]
     pub drop: Vec<Located<PathGlob>>,
-    /// Files for other processors, such as firmware of guests: whose programs they are is not checked. Firmware of devices,
-    /// `usr/lib/firmware/**`, never is.
+    /// Files for other processors, such as firmware of guests. The builder does not check their architecture, nor that
+    /// of `usr/lib/firmware/**`.
     #[serde(default)]
     pub foreign: Vec<Located<PathGlob>>,
-    /// File capabilities: path → as setcap writes them, such as `cap_net_raw+ep`.
+    /// File capabilities: path → capabilities in setcap's notation, such as `cap_net_raw+ep`.
     #[serde(default)]
     pub caps: BTreeMap<String, Located<String>>,
-    /// What the OCI image configuration says.
+    /// The OCI image configuration.
     #[serde(default)]
     pub image: Option<ImageConfig>,
-    /// Tag of the image, such as `1.12.4`; the version of the whole where absent.
+    /// Tag of the image, such as `1.12.4`; the version of the whole build where absent.
     #[serde(default)]
     pub version: Option<Located<String>>,
-    /// How the device runs it; absent where it runs by no unit of its own.
+    /// How the device runs it; absent for a package without a unit of its own.
     #[serde(default)]
     pub service: Option<Located<ServiceSpec>>,
-    /// Makes its first program the first of an initramfs with these modules; see `guest`.
+    /// Builds an initramfs with these modules, whose first program is the package's first binary; see `guest`.
     #[serde(default)]
     pub initramfs: Option<Located<GuestInitramfs>>,
-    /// Name of a package with `initramfs`, for a package that runs virtual machines: this build's kernel and that initramfs
-    /// are put into its image as `/usr/share/guest/vmlinuz` and `/usr/share/guest/initrd`.
+    /// Name of a package with `initramfs`, for a package that runs virtual machines. The builder puts this build's
+    /// kernel and the initramfs into the image, as `/usr/share/guest/vmlinuz` and `/usr/share/guest/initrd`.
     #[serde(default)]
     pub guest: Option<Located<String>>,
     /// Architectures it exists for; all where absent.
@@ -79,7 +80,7 @@ pub struct Package {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct GuestInitramfs {
-    /// Modules that are loaded, by name, in this order; what they need comes with them.
+    /// Modules to load, by name, in this order. The modules on which they depend come along.
     pub modules: Vec<Located<String>>,
     /// Further modules of one architecture.
     #[serde(default)]
@@ -87,7 +88,7 @@ pub struct GuestInitramfs {
     pub arch: BTreeMap<Arch, Vec<Located<String>>>,
 }
 
-/// Where programs go unless a definition says otherwise.
+/// The default folder of programs.
 fn usr_bin() -> String {
     "/usr/bin".to_owned()
 }
@@ -95,12 +96,12 @@ fn usr_bin() -> String {
 /// A binary of a Rust crate. The name alone is the short form of `{bin: name}`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Program {
-    /// Name of the binary, as cargo has it.
+    /// Name of the binary in Cargo.toml.
     pub bin: Located<String>,
-    /// Folder of the image that it is put in.
+    /// Its folder in the image.
     #[schemars(default = "usr_bin")]
     pub path: String,
-    /// The package whose crate it belongs to, where that is another one.
+    /// The package with the crate, where it is another package.
     #[schemars(default)]
     pub package: Option<Located<String>>,
 }
@@ -154,7 +155,7 @@ pub struct GoProgram {
     pub dir: Located<String>,
     /// Name of the binary.
     pub bin: Located<String>,
-    /// What to compile, as `go build` takes it; `.` where absent.
+    /// The argument of `go build`; `.` where absent.
     #[serde(default)]
     pub package: Option<String>,
     /// Build tags.
@@ -163,28 +164,28 @@ pub struct GoProgram {
     /// String variables set by the linker (`-X`): import path and name → value.
     #[serde(default)]
     pub vars: BTreeMap<String, String>,
-    /// Links with C libraries; a static binary without any where absent.
+    /// Links with C libraries. Where absent, the binary is static and has none.
     #[serde(default)]
     pub cgo: bool,
-    /// Folder of the image that it is put in.
+    /// Its folder in the image.
     #[serde(default = "usr_bin")]
     pub path: String,
 }
 
-/// The part of the OCI image configuration that a runtime takes its defaults from.
+/// The part of the OCI image configuration with a runtime's defaults.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ImageConfig {
     /// Program and first arguments.
     #[serde(default)]
     pub entrypoint: Vec<String>,
-    /// Further arguments, which who starts the container may exchange.
+    /// Further arguments, which the caller of the container may replace.
     #[serde(default)]
     pub cmd: Vec<String>,
     /// Environment variables.
     #[serde(default)]
     pub env: BTreeMap<String, String>,
-    /// User by name or number, with `:group` if it is another than the user's own; root where absent.
+    /// User by name or number, with `:group` for another group than the user's own; root where absent.
     #[serde(default)]
     pub user: Option<String>,
     /// Folder that the program starts in; `/` where absent.

@@ -1,4 +1,4 @@
-//! The reference of all definitions as Markdown, made from the schemas, so that it cannot lie.
+//! The reference of all definitions as Markdown, generated from the schemas so that it agrees with the types.
 
 use crate::{DefKind, schema};
 use serde_json::{Map, Value};
@@ -36,7 +36,7 @@ fn section(out: &mut String, level: &str, name: &str, schema: &Value) {
     }
 }
 
-/// A word, or a word with what it carries.
+/// A variant's word, or a word with its value.
 fn choice_name(choice: &Value) -> String {
     let word = choice.get("const").and_then(Value::as_str).map(|word| format!("`{word}`"));
     let carrying = || {
@@ -62,7 +62,7 @@ fn text(schema: &Value, key: &str) -> String {
     schema.get(key).and_then(Value::as_str).unwrap_or_default().replace('\n', " ")
 }
 
-/// A type in a reader's words: `list of text`, `map to Mount`.
+/// The name of a type in the reference: `list of text`, `map to Mount`.
 fn type_name(schema: &Value) -> String {
     let Some(schema) = schema.as_object() else { return "anything".to_owned() };
     if let Some(target) = schema.get("$ref").and_then(Value::as_str) {

@@ -12,10 +12,10 @@ pub struct Rootfs {
     /// The package whose layers come first in the root image, shared with the containers on the same base.
     #[serde(default)]
     pub base: Option<Located<String>>,
-    /// Debian packages by name; what they depend on comes with them.
+    /// Debian packages by name. Their dependencies come along.
     #[serde(default)]
     pub debs: Vec<Located<Deb>>,
-    /// Debian packages that are left out although something depends on them, here and in everything on top: name → reason.
+    /// Debian packages to leave out although others depend on them, here and in everything on top: name → reason.
     #[serde(default)]
     pub without: BTreeMap<String, Located<String>>,
     /// Packages of `pkg/` whose programs and files go into the root image itself.
@@ -30,26 +30,26 @@ pub struct Rootfs {
     /// Which systemd units start.
     #[serde(default)]
     pub units: Units,
-    /// Debian alternatives: path of the common name → the program that takes the role, as a symbolic link would say it.
+    /// Debian alternatives: path of the common name → the program behind it, as the target of a symbolic link.
     #[serde(default)]
     pub alternatives: BTreeMap<String, Located<String>>,
     /// Symbolic links: path → target.
     #[serde(default)]
     pub links: BTreeMap<String, Located<String>>,
-    /// Paths that are not taken from the Debian packages, such as `usr/share/doc/**`.
+    /// Paths of Debian packages to leave out, such as `usr/share/doc/**`.
     #[serde(default)]
     pub drop: Vec<Located<PathGlob>>,
-    /// Files for other processors, such as firmware of guests: whose programs they are is not checked. Firmware of devices,
-    /// `usr/lib/firmware/**`, never is.
+    /// Files for other processors, such as firmware of guests. The builder does not check their architecture, nor that
+    /// of `usr/lib/firmware/**`.
     #[serde(default)]
     pub foreign: Vec<Located<PathGlob>>,
-    /// File capabilities: path → as setcap writes them, such as `cap_net_raw+ep`.
+    /// File capabilities: path → capabilities in setcap's notation, such as `cap_net_raw+ep`.
     #[serde(default)]
     pub caps: BTreeMap<String, Located<String>>,
     /// Folder with files to put into the image as they are; `files` where absent and there is one.
     #[serde(default)]
     pub files: Option<Located<String>>,
-    /// Empty folders, such as mount points: on a read-only root nothing can make them later.
+    /// Empty folders, such as mount points: nothing can make them later on a read-only root.
     #[serde(default)]
     pub folders: Vec<String>,
     /// The product's part of the names of devices: they are called `<hostname>-<8 digits>`.
@@ -60,11 +60,11 @@ pub struct Rootfs {
     pub os_release: BTreeMap<String, String>,
 }
 
-/// Which systemd units start, as `systemctl enable`, `mask` and `set-default` would have it.
+/// Which systemd units start, in the terms of `systemctl enable`, `mask` and `set-default`.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Units {
-    /// Units to be started by what their `[Install]` section names.
+    /// Units that the targets in their `[Install]` section start.
     #[serde(default)]
     pub enable: Vec<Located<String>>,
     /// Units that can never start.

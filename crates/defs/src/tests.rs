@@ -28,7 +28,7 @@ const GOOD: [(&str, &str); 10] = [
     ("xtask/toolbox.yml", "sets:\n  files: {debs: [erofs-utils], links: {usr/bin/cc: gcc}}\n"),
 ];
 
-/// Reads `GOOD` with one file exchanged or added.
+/// Reads `GOOD` with one file replaced or added.
 fn read_with(file: &str, text: &str) -> Result<Definitions, Vec<Error>> {
     let root = tempfile::tempdir().unwrap();
     for (name, text) in GOOD.iter().filter(|(name, _)| *name != file).chain([&(file, text)]) {

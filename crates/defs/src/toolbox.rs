@@ -7,10 +7,10 @@ use std::collections::BTreeMap;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Toolbox {
-    /// Names that any set may take from the backports suite, with what they need in that version.
+    /// Names that any set may take from the backports suite, with their dependencies.
     #[serde(default)]
     pub backports: Vec<Located<String>>,
-    /// The sets by name; a step names the one it runs in.
+    /// The sets by name. A step names its set.
     pub sets: BTreeMap<String, ToolSet>,
 }
 
@@ -18,9 +18,9 @@ pub struct Toolbox {
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ToolSet {
-    /// Debian packages by name; what they depend on comes with them. A restriction such as `[amd64]` is about the host.
+    /// Debian packages by name. Their dependencies come along. A restriction such as `[amd64]` is about the host.
     pub debs: Vec<Located<Deb>>,
-    /// Debian packages that are left out although something depends on them, here and in everything on top: name → reason.
+    /// Debian packages to leave out although others depend on them, here and in everything on top: name → reason.
     #[serde(default)]
     pub without: BTreeMap<String, Located<String>>,
     /// Symbolic links that a package script would have made: path → target, such as `/usr/bin/cc: gcc`.

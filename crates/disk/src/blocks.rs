@@ -1,4 +1,4 @@
-//! What can be read, written and flushed: a disk, an image, a partition of either, or a recording of one.
+//! Byte devices: a disk, an image, a partition of either, or a recording of one.
 //!
 //! ```text
 //! File ──────────────► Blocks ◄── Window(start, len): one partition, nothing beyond it
@@ -13,19 +13,20 @@ use std::{
 };
 use types::Bytes;
 
-/// A disk, or something like one. Its contents are bytes at places; what was written is safe after [`Blocks::flush`].
+/// A disk, or a substitute for one. Its contents are bytes at places; written bytes are durable after
+/// [`Blocks::flush`].
 #[allow(clippy::len_without_is_empty, reason = "a disk of no bytes is nothing to ask for")]
 pub trait Blocks {
     /// Its length in bytes.
     ///
     /// # Errors
-    /// When it cannot be found out.
+    /// When the length is unknown.
     fn len(&self) -> io::Result<u64>;
 
     /// Fills the buffer with the bytes from `at` on.
     ///
     /// # Errors
-    /// When not all of them can be read; what lies beyond the end never can.
+    /// When not all of them can be read, for example beyond the end.
     fn read_at(&self, buf: &mut [u8], at: u64) -> io::Result<()>;
 
     /// Writes all bytes at `at`.
@@ -37,7 +38,7 @@ pub trait Blocks {
     /// Returns when everything written before is on the medium and survives a power cut.
     ///
     /// # Errors
-    /// When that is not sure.
+    /// When the flush fails.
     fn flush(&self) -> io::Result<()>;
 }
 
@@ -79,7 +80,7 @@ impl<B: Blocks + ?Sized> Blocks for &B {
     }
 }
 
-/// A range of another [`Blocks`], such as a partition. Access beyond it is refused, not cut short.
+/// A range of another [`Blocks`], such as a partition. Access beyond it is an error, never a shorter access.
 #[derive(Debug, Clone)]
 pub struct Window<B> {
     inner: B,

@@ -1,25 +1,25 @@
 use std::{io, path::PathBuf};
 use types::Bytes;
 
-/// What can go wrong with disks and volumes.
+/// Errors of disks and volumes.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// Reading or writing failed; a full disk arrives here too.
     #[error("cannot {action}: {source}")]
     Io {
-        /// What was tried, with the name of the file where one is known.
+        /// The action that failed, with the file's name if it is known.
         action: String,
-        /// What the system said.
+        /// The system's error.
         source: io::Error,
     },
-    /// A layout that cannot be laid out.
+    /// An impossible layout.
     #[error("partition {number} ({label}): {problem}")]
     Partition {
         /// Its number.
         number: u32,
         /// Its label.
         label: String,
-        /// What is wrong with it.
+        /// The problem.
         problem: String,
     },
     /// A disk that is too small for its partitions.
@@ -27,7 +27,7 @@ pub enum Error {
     DiskTooSmall {
         /// The disk's size.
         size: Bytes,
-        /// What it has to be.
+        /// The size that it needs.
         needed: Bytes,
     },
     /// A partition whose content does not fit.
@@ -49,7 +49,7 @@ pub enum Error {
     Table {
         /// `primary` or `backup`.
         copy: &'static str,
-        /// What is wrong.
+        /// The problem.
         problem: String,
     },
     /// A FAT volume of a size, label or content that FAT cannot have.
@@ -57,13 +57,13 @@ pub enum Error {
     Volume {
         /// Its label.
         label: String,
-        /// What is wrong.
+        /// The problem.
         problem: String,
     },
     /// An existing FAT volume that is damaged, or of a kind that is not edited here.
     #[error("bad FAT volume: {problem}")]
     BadVolume {
-        /// What is wrong with it.
+        /// The problem.
         problem: String,
     },
     /// A file that does not fit in an existing FAT volume.
@@ -71,17 +71,17 @@ pub enum Error {
     NoRoom {
         /// Its path in the volume.
         path: String,
-        /// What it needs, with new folders, in whole clusters.
+        /// Its size with new folders, in whole clusters.
         needed: Bytes,
-        /// What is free.
+        /// The free room.
         free: Bytes,
     },
-    /// A file that FAT cannot hold, or that cannot be changed in the way that was asked for.
+    /// A file that FAT cannot hold, or an impossible change of a file.
     #[error("FAT: /{path}: {problem}")]
     File {
         /// Its path in the volume.
         path: String,
-        /// What is wrong.
+        /// The problem.
         problem: String,
     },
 }

@@ -69,7 +69,7 @@ pub(crate) fn write(mut out: &File, plan: &Plan) -> Result<(), Error> {
     GPT::write_protective_mbr_into(&mut out, SECTOR).map_err(failed)
 }
 
-/// Reads the table of a disk or disk image: both copies must be valid and say the same.
+/// Reads the table of a disk or disk image: both copies must be valid and equal.
 ///
 /// # Errors
 /// [`Error::Table`] naming the copy that is damaged or differs; [`Error::Io`].
@@ -97,7 +97,7 @@ struct Copy {
     entries: Vec<u8>,
 }
 
-/// Reads one copy. Every number is checked before gptman, which trusts some of them, sees it.
+/// Reads one copy. Checks every number before gptman reads it, because gptman trusts some of them.
 fn read_copy(disk: &impl Blocks, copy: &'static str, lba: u64, sectors: u64) -> Result<Copy, Error> {
     let bad = |problem: String| Error::Table { copy, problem };
     let (header, raw) = read_header(disk, copy, lba, sectors)?;
@@ -140,7 +140,7 @@ fn read_copy(disk: &impl Blocks, copy: &'static str, lba: u64, sectors: u64) -> 
     Ok(Copy { table, header, raw, entries: bytes })
 }
 
-/// Reads and checks a header by itself, and returns its sector too.
+/// Reads and checks a header alone, and returns its sector too.
 fn read_header(disk: &impl Blocks, copy: &'static str, lba: u64, sectors: u64) -> Result<(GPTHeader, Vec<u8>), Error> {
     let bad = |problem: String| Error::Table { copy, problem };
     if sectors < 2 + 2 * 33 {
@@ -156,7 +156,7 @@ fn read_header(disk: &impl Blocks, copy: &'static str, lba: u64, sectors: u64) -
 }
 
 fn entries(bytes: &[u8]) -> gptman::Result<Vec<GPTPartitionEntry>> {
-    // gptman reads as many bytes as its own struct has, which is more, and ignores the rest
+    // gptman reads the bytes of its own struct, which is longer, and ignores the rest
     let read = |entry: &[u8]| GPTPartitionEntry::read_from(&mut entry.chain(io::repeat(0)));
     bytes.chunks_exact(128).map(read).collect()
 }

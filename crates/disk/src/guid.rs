@@ -24,7 +24,7 @@ impl Guid {
         &self.0
     }
 
-    /// A slot's partition GUID: the first half of its root hash, so that a kernel finds the slot that it was made for.
+    /// A slot's partition GUID: the first half of its root hash, by which a kernel image finds its slot.
     #[must_use]
     pub fn of_root_hash(root_hash: Digest) -> Self {
         let mut bytes = [0; 16];
@@ -32,8 +32,8 @@ impl Guid {
         Self(bytes)
     }
 
-    /// A GUID that depends on a name alone, for what must be the same in every build: version 8 of RFC 9562 §5.8, filled
-    /// with sha256. Images carry such GUIDs; installed devices get fresh ones.
+    /// A GUID that depends on a name alone, so that it is the same in every build: version 8 of RFC 9562 §5.8, filled
+    /// with sha256.
     #[must_use]
     pub fn of_name(name: &str) -> Self {
         let mut bytes = [0; 16];
@@ -43,7 +43,7 @@ impl Guid {
         Self(bytes)
     }
 
-    /// As UEFI stores it: the first three fields little-endian (UEFI 2.10, appendix A).
+    /// The bytes in UEFI's order: the first three fields little-endian (UEFI 2.10, appendix A).
     pub(crate) const fn to_disk(self) -> [u8; 16] {
         Uuid::from_bytes(self.0).to_bytes_le()
     }
@@ -74,7 +74,7 @@ impl FromStr for Guid {
     }
 }
 
-/// What a partition is for, as its type GUID says it. The values are EVE's, so that its tools recognise them.
+/// The purpose of a partition, by its type GUID. The values are EVE's, so that EVE's tools recognise them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum PartitionType {
     /// EFI system partition (UEFI 2.10 §5.3.3).
@@ -83,7 +83,7 @@ pub enum PartitionType {
     Image,
     /// `CONFIG` of an installed or live disk.
     Config,
-    /// `CONFIG` and `INVENTORY` of installer media, which other operating systems should show: Microsoft's basic data.
+    /// `CONFIG` and `INVENTORY` of installer media: Microsoft's basic data, which other operating systems show.
     BasicData,
     /// `P3`, the device's state.
     Persist,

@@ -2,34 +2,34 @@ use crate::{Error, Guid, PartitionType, SECTOR, gpt, sparse::copy_sparse};
 use std::{collections::BTreeSet, fs::File, path::PathBuf};
 use types::Bytes;
 
-/// Partitions start and end at multiples of this many bytes, which suits every disk made.
+/// Partitions start and end at multiples of this many bytes, which suits every disk.
 pub const ALIGN: u64 = 1 << 20;
 /// Room for the backup table at the end.
 const TAIL: u64 = ALIGN;
 
-/// A disk as it is wanted. Partitions lie on it in the order of the list, whatever their numbers.
+/// The wanted disk. Partitions lie on it in the order of the list, whatever their numbers.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Layout {
     /// The disk's GUID.
     pub guid: Guid,
     /// The disk's size; `None` for the smallest that holds the partitions.
     pub size: Option<Bytes>,
-    /// What is on it.
+    /// Its partitions.
     pub partitions: Vec<Partition>,
 }
 
-/// A partition as it is wanted.
+/// A wanted partition.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Partition {
     /// Its number in the table, from 1; gaps are allowed.
     pub number: u32,
     /// Its label, at most 36 UTF-16 units.
     pub label: String,
-    /// What it is for.
+    /// Its purpose.
     pub kind: PartitionType,
     /// Its own GUID.
     pub guid: Guid,
-    /// Its size, rounded up to [`ALIGN`]; zero for a partition that takes the rest of the disk, which only the last may.
+    /// Its size, rounded up to [`ALIGN`]. Zero means the rest of the disk, for the last partition only.
     pub size: Bytes,
     /// Attribute bits of the table entry (UEFI 2.10 §5.3.3).
     pub attributes: u64,
@@ -40,13 +40,13 @@ pub struct Partition {
 /// A partition with its place.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Placed {
-    /// What was wanted, the size being the final one.
+    /// The wanted partition, with its final size.
     pub partition: Partition,
     /// Where it starts, in bytes from the start of the disk.
     pub start: Bytes,
 }
 
-/// A layout whose every place is known. Nothing is written before [`Plan::write`].
+/// A layout with all places. Nothing is written before [`Plan::write`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Plan {
     /// The disk's GUID.
@@ -110,7 +110,7 @@ impl Layout {
 }
 
 impl Plan {
-    /// The number of bytes of content that [`Plan::write`] will report at most.
+    /// The upper limit of the bytes that [`Plan::write`] reports.
     ///
     /// # Errors
     /// When a content file cannot be read or is larger than its partition.
@@ -118,8 +118,8 @@ impl Plan {
         self.partitions.iter().map(|p| Ok(content(p)?.map_or(Bytes(0), |(_, len)| len))).sum()
     }
 
-    /// Writes table and contents to a file, which is emptied first and stays sparse. `progress` gets the bytes copied by
-    /// each step; holes are passed over silently.
+    /// Writes table and contents to a file, which is emptied first and stays sparse. `progress` gets the bytes copied
+    /// by each step; holes are not reported.
     ///
     /// # Errors
     /// [`Error::ContentTooLarge`] before anything is written; [`Error::Io`].

@@ -7,12 +7,12 @@
 //!                                       ├ MBR, ──┼─ EFI System ─┼─ IMGA ─┼─ … ─┼─ P3 ─┼─ GPT ┤
 //!                                       │  GPT   │  fat::write() │ verity │                backup
 //! ```
-//! [`Layout`] says what is wanted, [`Plan`] where it goes; only [`Plan::write`] touches a disk. [`gpt::read`] reads both
-//! copies of a table back, for `verify` and for the device.
+//! [`Layout`] lists the wanted partitions, [`Plan`] their places; only [`Plan::write`] touches a disk. [`gpt::read`]
+//! reads both copies of a table, for `verify` and for the device.
 //!
-//! A device changes what it has with [`fat::Edit`] and [`gpt::set_guid`], so that a power cut at any moment leaves the old
-//! state or the new one; both work on anything that is [`Blocks`]. [`power`] makes every state that a cut can leave, to prove
-//! that and the same of their users.
+//! A device changes its disk with [`fat::Edit`] and [`gpt::set_guid`]; a power cut at any moment leaves the old state
+//! or the new one. Both work on all [`Blocks`]. [`power`] makes every state that a cut can leave, and so tests both and
+//! their users.
 //!
 //! Deliberately absent: hybrid MBRs and BIOS boot, sectors other than 512 bytes, FAT12, moving or resizing partitions, moving
 //! files between folders, and file systems for P3, which the device makes itself.

@@ -1,4 +1,5 @@
-//! What a disk may hold after the power went: every write up to the last flush, and of those behind it any, whole or in part.
+//! The possible contents of a disk after a power cut: every write up to the last flush, and any of the later ones,
+//! whole or in part.
 //!
 //! ```text
 //! program ─► Recorder ─► events: W W F W W F W …       base, never changed
@@ -6,7 +7,7 @@
 //!                         states()   └─ a cut here: base + all before the F + any sectors of the W behind it
 //!                            └─► judge(point, state): a disk of its own, on which it may run the recovery
 //! ```
-//! A sector of 512 bytes is written whole or not at all, as the ATA and NVMe specifications promise (NVMe base
+//! A disk writes a sector of 512 bytes completely or not at all, as the ATA and NVMe specifications promise (NVMe base
 //! specification 2.0, AWUPF). Sectors are lost and kept independently of each other and of the order of their writes.
 //!
 //! Deliberately absent: disks that lie about flushes, and sectors that are unreadable after a cut.
@@ -17,7 +18,7 @@ mod states;
 pub use recorder::Recorder;
 pub use states::{Cut, Options, Point, State, points_at, states};
 
-/// Something that a disk was told.
+/// A command to a disk.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Event {
     /// Bytes at a place. Both are multiples of [`SECTOR`](crate::SECTOR).
@@ -27,11 +28,11 @@ pub enum Event {
         /// The bytes.
         bytes: Vec<u8>,
     },
-    /// What was written before this stays.
+    /// A flush: earlier writes are durable.
     Flush,
 }
 
-/// Where a sector's bytes stand in a log: the event's number, and which sector of its bytes.
+/// The place of a sector's bytes in a log: the event's number, and the sector within its bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Logged {
     event: usize,
@@ -52,7 +53,7 @@ fn sectors(at: u64, len: usize) -> std::ops::Range<u64> {
     at / crate::SECTOR..(at + len as u64).div_ceil(crate::SECTOR)
 }
 
-/// Copies to `buf`, which stands for the bytes from `at` on, what of a sector lies within it.
+/// Copies the part of a sector that lies within `buf`, which holds the bytes from `at` on.
 fn overlay(buf: &mut [u8], at: u64, sector: u64, bytes: &[u8]) {
     let (start, end) = (sector * crate::SECTOR, (sector + 1) * crate::SECTOR);
     let (from, to) = (start.max(at), end.min(at + buf.len() as u64));

@@ -3,9 +3,9 @@
 //! ```text
 //! header │ data clusters, in the order of the disk │ L2 tables │ L1 table │ refcount blocks │ refcount table
 //! ```
-//! Clusters are 64 KiB. A cluster of zeros is left out, whether it is a hole in the source or not, so that the result
-//! depends on the disk's bytes and not on the file system that they lie on. Tables come last, because their number is known
-//! last; that makes one pass enough.
+//! Clusters are 64 KiB. A cluster of zeros is left out, also where the source has no hole, so that the result depends
+//! on the disk's bytes only and not on the file system below them. Tables come last, because their number is known
+//! last; so one pass suffices.
 //!
 //! Deliberately absent: compression, snapshots, backing files, encryption.
 
@@ -18,7 +18,7 @@ const CLUSTER_LEN: usize = CLUSTER as usize;
 /// Entries of an L2 table, and clusters that a refcount block of 16-bit counts covers.
 const L2_ENTRIES: u64 = CLUSTER / 8;
 const PER_REFCOUNT_BLOCK: u64 = CLUSTER / 2;
-/// Says of an entry that exactly one reference exists.
+/// The flag for exactly one reference.
 const COPIED: u64 = 1 << 63;
 const HEADER_LEN: u32 = 104;
 /// More would need an L1 table beyond what QEMU accepts (32 MiB); 2 PiB is enough.
@@ -55,7 +55,7 @@ struct Image<'a> {
 impl Image<'_> {
     fn copy_data(&mut self, raw: &File, size: u64, progress: &mut dyn FnMut(Bytes)) -> Result<(), Error> {
         let mut buf = vec![0; CLUSTER_LEN];
-        let mut done = 0; // clusters before this one are examined: extents may share a cluster
+        let mut done = 0; // clusters before this one are done: extents may share a cluster
         for extent in extents(raw).map_err(Error::io("find the holes of the raw disk"))? {
             for cluster in done.max(extent.start / CLUSTER)..extent.end.div_ceil(CLUSTER) {
                 let at = cluster * CLUSTER;
@@ -96,7 +96,7 @@ impl Image<'_> {
         let l1_entries = l1.len() as u32;
         let l1_at = self.put_table(l1.into_iter())?;
 
-        // the refcounts count themselves
+        // the refcounts include their own clusters
         let before = self.next;
         let (mut blocks, mut table) = (1, 1);
         loop {

@@ -1,4 +1,4 @@
-//! Copying with the holes kept, by the kernel where it can.
+//! Copying with holes, by the kernel if it can.
 
 use rustix::{
     fs::{SeekFrom, copy_file_range, seek},
@@ -30,7 +30,7 @@ pub fn extents(file: &File) -> io::Result<Vec<Range<u64>>> {
 }
 
 /// Copies a whole file to an offset of another, leaving holes as they are, and calls `progress` with the bytes of each
-/// step. What lies under a hole in the target is not cleared.
+/// step. The target's bytes under a hole stay unchanged.
 ///
 /// # Errors
 /// When reading or writing fails.
@@ -47,7 +47,7 @@ pub fn copy_sparse(from: &File, to: &File, offset: u64, progress: &mut dyn FnMut
     Ok(())
 }
 
-/// Copies exactly `len` bytes between two files, neither file's position being used.
+/// Copies exactly `len` bytes between two files, without their positions.
 ///
 /// # Errors
 /// When the source is shorter, or one of them cannot be read or written.

@@ -5,17 +5,17 @@ use std::{fmt, ops::BitOr};
 pub struct Attributes(u32);
 
 impl Attributes {
-    /// It is there after a restart. What has no such attribute was made by a program of this start.
+    /// It survives a restart. A variable without this attribute was made by a program of this start.
     pub const NON_VOLATILE: Self = Self(1);
-    /// Programs see it before they have ended the firmware's boot services.
+    /// Programs can access it before they end the firmware's boot services.
     pub const BOOT: Self = Self(2);
-    /// The system sees it. It can make such variables, but none that are volatile.
+    /// The system can access it after that. The system can make such variables, but no volatile ones.
     pub const RUNTIME: Self = Self(4);
     /// Only signed writes change it.
     pub const SIGNED: Self = Self(0x20);
     /// A write that adds to the value.
     pub const APPEND: Self = Self(0x40);
-    /// What the firmware keeps, and everybody sees: `Boot####`, `BootOrder`, `BootNext` (§3.3).
+    /// The attributes of `Boot####`, `BootOrder`, `BootNext` (§3.3): kept by the firmware, visible to all.
     pub const KEPT: Self = Self(1 | 2 | 4);
 
     /// Whether all of these are set.
@@ -24,14 +24,14 @@ impl Attributes {
         self.0 & others.0 == others.0
     }
 
-    /// Whether it is gone after a restart. `SetVariable` makes no such variable once the boot services have ended (§8.2): a
-    /// running system can neither make one nor give one another value.
+    /// Whether it disappears at a restart. After the boot services have ended, `SetVariable` refuses such variables
+    /// (§8.2): a running system can neither make nor change one.
     #[must_use]
     pub const fn is_volatile(self) -> bool {
         !self.contains(Self::NON_VOLATILE)
     }
 
-    /// As firmware and kernel write them.
+    /// The bytes in which firmware and kernel write them.
     #[must_use]
     pub const fn to_bytes(self) -> [u8; 4] {
         self.0.to_le_bytes()

@@ -3,10 +3,11 @@
 //! ```text
 //! /sys/firmware/efi/efivars/<name>-<vendor>    attributes u32 │ value      one file a variable
 //! ```
-//! Where the folder is not there, or empty, there are no variables: no firmware tells of any, or nothing has mounted them.
+//! Where the folder is missing or empty there are no variables: the firmware has none, or nothing has mounted the file
+//! system.
 //!
-//! Deliberately absent: what a value means, but for the two that say whether Secure Boot is on. Values of `db` and the like, and
-//! signed writes of those, are `sign::variable`'s.
+//! Deliberately absent: the meaning of values, except the two that say whether Secure Boot is on. `sign::variable`
+//! reads values of `db` and the like, and makes signed writes of them.
 
 mod attributes;
 mod name;
@@ -22,11 +23,11 @@ use std::{
 /// Where they are mounted.
 pub const FOLDER: &str = "/sys/firmware/efi/efivars";
 
-/// How often a variable is asked for once more: on a machine that is busy, firmware refuses a call now and then (seen: EINVAL for a
-/// variable that was there, from OVMF, whose variables are in system management mode).
+/// How often a failed read is repeated. On a busy machine, firmware refuses a call now and then (seen: EINVAL for an
+/// existing variable, from OVMF, which keeps its variables in system management mode).
 const ATTEMPTS: usize = 3;
 
-/// What a file has; `None` where it is not there.
+/// The content of a file; `None` for a missing file.
 fn patiently(mut read: impl FnMut() -> io::Result<Vec<u8>>) -> io::Result<Option<Vec<u8>>> {
     let mut more = 0..ATTEMPTS;
     loop {
@@ -42,11 +43,11 @@ fn patiently(mut read: impl FnMut() -> io::Result<Vec<u8>>) -> io::Result<Option
 #[derive(Debug, thiserror::Error)]
 #[error("cannot {action} {}: {source}", path.display())]
 pub struct Error {
-    /// What was tried.
+    /// The action that failed.
     pub action: &'static str,
     /// The variable's file, or the folder.
     pub path: PathBuf,
-    /// What the system said.
+    /// The system's error.
     pub source: io::Error,
 }
 
@@ -57,7 +58,7 @@ impl Error {
     }
 }
 
-/// A variable that there is.
+/// An existing variable.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Variable {
     /// How it is kept, and who may change it.
@@ -77,7 +78,7 @@ impl Default for Variables {
 }
 
 impl Variables {
-    /// Those in another folder than [`FOLDER`], as tests have it.
+    /// The variables in another folder than [`FOLDER`], for tests.
     #[must_use]
     pub fn at(folder: impl Into<PathBuf>) -> Self {
         Self(folder.into())
@@ -89,21 +90,22 @@ impl Variables {
         self.0.join(name.to_string())
     }
 
-    /// A variable; `None` where there is no such one.
+    /// A variable; `None` if it does not exist.
     ///
     /// # Errors
-    /// [`Error`], when firmware or kernel does not give what is there.
+    /// [`Error`], when firmware or kernel refuses to read an existing variable.
     pub fn read(&self, name: Name<'_>) -> Result<Option<Variable>, Error> {
         let path = self.path(name);
         let found = patiently(|| fs::read(&path)).map_err(Error::new("read", &path))?;
         let Some(bytes) = found else { return Ok(None) };
-        // shorter is a file whose variable nobody has written yet
+        // a shorter file belongs to a variable that nobody has written yet
         let parts = bytes.split_first_chunk();
         Ok(parts
             .map(|(attributes, value)| Variable { attributes: Attributes::from(*attributes), value: value.to_vec() }))
     }
 
-    /// The value of a variable; empty where there is no such one, as a variable without a value is none (§8.2, `SetVariable`).
+    /// The value of a variable; empty if it does not exist, because no variable has an empty value (§8.2,
+    /// `SetVariable`).
     ///
     /// # Errors
     /// As [`Self::read`].
@@ -128,10 +130,10 @@ impl Variables {
         Ok(names)
     }
 
-    /// Makes a variable, or gives it another value, unless it has it: firmware's memory wears out.
+    /// Makes or changes a variable. Writes nothing when the value is the same, because firmware's memory wears out.
     ///
     /// # Errors
-    /// [`Error`]; the variable is as it was.
+    /// [`Error`]; the variable is unchanged.
     pub fn write(&self, name: Name<'_>, variable: &Variable) -> Result<(), Error> {
         if self.read(name).is_ok_and(|found| found.as_ref() == Some(variable)) {
             return Ok(());
@@ -139,12 +141,12 @@ impl Variables {
         let path = self.path(name);
         let bytes = [&variable.attributes.to_bytes(), &variable.value[..]].concat();
         let is_new = !path.exists();
-        // the whole in one piece, and nothing emptied before: that is how efivarfs takes it
+        // efivarfs requires one write of the whole, without truncation before
         let open = || File::options().write(true).create(true).truncate(false).open(&path);
         let whole = |written| if written == bytes.len() { Ok(()) } else { Err(io::ErrorKind::WriteZero.into()) };
         let written = open().and_then(|mut file| file.write(&bytes)).and_then(whole);
         if written.is_err() && is_new {
-            // without a value it is no variable; the error that counts is the one above
+            // without a value it is no variable; the error above is the one to report
             let _ = fs::remove_file(&path);
         }
         written.map_err(Error::new("write", &path))
@@ -170,7 +172,7 @@ impl Variables {
         Ok(self.value(Name::SECURE_BOOT)? == [1])
     }
 
-    /// Who may sign programs: the signature lists of `db`, and of shim where it has started this system.
+    /// The certificates that may sign programs: the signature lists of `db`, and of shim if it started this system.
     ///
     /// # Errors
     /// As [`Self::read`].
@@ -178,7 +180,7 @@ impl Variables {
         self.lists(Name::DB, Name::MOK_LIST)
     }
 
-    /// What is not started, whoever has signed it: the signature lists of `dbx`, and of shim where it has started this system.
+    /// The revoked programs and certificates: the signature lists of `dbx`, and of shim if it started this system.
     ///
     /// # Errors
     /// As [`Self::read`].
@@ -188,14 +190,14 @@ impl Variables {
 
     fn lists(&self, firmwares: Name<'_>, shims: Name<'_>) -> Result<Vec<u8>, Error> {
         let mut lists = self.value(firmwares)?;
-        // a running system can make such a variable, too, but none that is volatile
+        // a running system can make such a variable, too, but no volatile one
         if let Some(told) = self.read(shims)?.filter(|variable| variable.attributes.is_volatile()) {
             lists.extend(told.value);
         }
         Ok(lists)
     }
 
-    /// Whether the firmware lets anybody enroll keys (§3.3, `SetupMode`); so does one that does not say.
+    /// Whether the firmware lets anybody enroll keys (§3.3, `SetupMode`); also true if the variable is missing.
     ///
     /// # Errors
     /// As [`Self::read`].

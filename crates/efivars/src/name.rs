@@ -1,15 +1,15 @@
 use std::fmt;
 
-/// Whose a variable is: names are unique within one of these only.
+/// The vendor of a variable. Names are unique within a vendor.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Vendor {
-    /// `EFI_GLOBAL_VARIABLE` (UEFI 2.10 §3.3): what the specification defines itself.
+    /// `EFI_GLOBAL_VARIABLE` (UEFI 2.10 §3.3): variables that the specification defines.
     Global,
-    /// `EFI_IMAGE_SECURITY_DATABASE_GUID` (§32.6.1): whose programs are started.
+    /// `EFI_IMAGE_SECURITY_DATABASE_GUID` (§32.6.1): `db`, `dbx`.
     SecurityDatabase,
-    /// systemd's Boot Loader Interface: what boot loader and EFI stub tell, and are told.
+    /// systemd's Boot Loader Interface: variables between boot loader, EFI stub and system.
     Loader,
-    /// `SHIM_LOCK_GUID`: what shim tells (shim, `lib/guid.c`, `MokVars.txt`).
+    /// `SHIM_LOCK_GUID`: variables of shim (shim, `lib/guid.c`, `MokVars.txt`).
     Shim,
 }
 
@@ -25,13 +25,13 @@ impl Vendor {
         }
     }
 
-    /// The name in the name of a file; `None` where it is another vendor's.
+    /// The variable's name within the name of a file; `None` for another vendor's file.
     pub(crate) fn name_in(self, file: &str) -> Option<&str> {
         file.strip_suffix(self.guid())?.strip_suffix('-')
     }
 }
 
-/// What a variable is called. Its text is the name of its file.
+/// The name of a variable. Its text is the name of its file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Name<'a>(pub Vendor, pub &'a str);
 
@@ -40,19 +40,19 @@ impl Name<'static> {
     pub const SECURE_BOOT: Self = Self(Vendor::Global, "SecureBoot");
     /// One byte: 1 where anybody may enroll keys.
     pub const SETUP_MODE: Self = Self(Vendor::Global, "SetupMode");
-    /// Whose programs are started.
+    /// The certificates and digests of programs that the firmware starts.
     pub const DB: Self = Self(Vendor::SecurityDatabase, "db");
-    /// What is not started, whoever has signed it.
+    /// The certificates and digests of programs that the firmware refuses in any case.
     pub const DBX: Self = Self(Vendor::SecurityDatabase, "dbx");
-    /// Whose programs shim starts beside those of `db`: its maker's and those that were enrolled at the machine.
+    /// Further certificates whose programs shim starts: its maker's, and those that a person enrolled at the machine.
     pub const MOK_LIST: Self = Self(Vendor::Shim, "MokListRT");
-    /// What shim does not start beside what `dbx` has.
+    /// Further programs and certificates that shim refuses.
     pub const MOK_LIST_X: Self = Self(Vendor::Shim, "MokListXRT");
-    /// The kernel image whose start systemd-boot has counted; there only while it has tries left to count.
+    /// The kernel image whose start systemd-boot has counted; it exists only while the image has a counter.
     pub const BOOT_COUNT_PATH: Self = Self(Vendor::Loader, "LoaderBootCountPath");
     /// The GUID of the partition from which systemd-boot was started, as text.
     pub const LOADER_PARTITION: Self = Self(Vendor::Loader, "LoaderDevicePartUUID");
-    /// Which file the EFI stub was started from, by itself (systemd-stub(7)).
+    /// The file of the EFI stub, as the stub writes it (systemd-stub(7)).
     pub const STUB_IMAGE: Self = Self(Vendor::Loader, "StubImageIdentifier");
 }
 

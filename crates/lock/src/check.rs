@@ -1,4 +1,4 @@
-//! Whether the lock is what the definitions ask for.
+//! Verifies that the lock covers the definitions.
 
 use crate::{Lock, Wanted, WantedSet};
 use std::{collections::BTreeSet, fmt, path::PathBuf};
@@ -18,10 +18,10 @@ impl fmt::Display for Stale {
     }
 }
 
-/// One thing that the lock lacks or has too much.
+/// One difference between lock and definitions.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Difference {
-    /// A definition names a package that the set was not resolved with.
+    /// A definition names a package that is no root of the locked set.
     NewRoot {
         /// The package.
         root: String,
@@ -34,7 +34,7 @@ pub enum Difference {
         /// The line in it.
         line: u32,
     },
-    /// The set was resolved with a package that no definition names any more.
+    /// A root of the locked set is named by no definition any more.
     OldRoot {
         /// The package.
         root: String,
@@ -45,7 +45,7 @@ pub enum Difference {
         /// The first definition of the set.
         file: PathBuf,
     },
-    /// The set was resolved on another base, with other names from backports or with others left out.
+    /// The locked set has another base, other names from backports, or other packages left out.
     Terms {
         /// The set.
         set: String,
@@ -54,7 +54,7 @@ pub enum Difference {
         /// The first definition of the set.
         file: PathBuf,
     },
-    /// A manifest is not the one that its source archive was made for, or there is none yet.
+    /// A manifest differs from the one of its source archive, or there is no source archive yet.
     Vendor {
         /// The source archive.
         name: String,
@@ -85,8 +85,8 @@ impl fmt::Display for Difference {
 }
 
 impl Lock {
-    /// Whether everything wanted is locked, as it is wanted. Sets that nothing asks for do not matter, so that a build of one
-    /// architecture may ask for its own only.
+    /// Verifies that the lock has everything wanted. Other sets in the lock are ignored, so that a build of one
+    /// architecture needs its own sets only.
     ///
     /// # Errors
     /// [`Stale`] with every difference.

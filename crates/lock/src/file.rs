@@ -26,22 +26,22 @@ pub enum Error {
     /// Reading or writing failed.
     #[error("cannot {action} {}: {source}", path.display())]
     Io {
-        /// What was tried.
+        /// The action that failed.
         action: &'static str,
         /// The file.
         path: PathBuf,
-        /// What the system said.
+        /// The system's error.
         source: io::Error,
     },
-    /// It is not TOML of the expected form. The text of the source shows line and column.
+    /// It is not TOML of the expected form. The source's text shows line and column.
     #[error("{}: {}", path.display(), source.to_string().trim_end())]
     Syntax {
         /// The file.
         path: PathBuf,
-        /// What the parser said, with line and column.
+        /// The parser's error, with line and column.
         source: Box<toml::de::Error>,
     },
-    /// It is of a later version of this program.
+    /// A later version of this program wrote it.
     #[error("{} has format {found}; this program reads format {VERSION}", path.display())]
     Format {
         /// The file.
@@ -61,7 +61,7 @@ pub enum Error {
     },
 }
 
-/// Every input of every build. The default is a lock of nothing.
+/// Every input of every build. The default is an empty lock.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Lock {
     debs: BTreeMap<String, Deb>,
@@ -80,7 +80,7 @@ pub struct Deb {
     /// `amd64`, `arm64` or `all`.
     #[serde(with = "text")]
     pub arch: PackageArch,
-    /// The suite that it was found in, by codename.
+    /// The suite that has it, by codename.
     pub suite: String,
     /// Its path below the mirror's base.
     pub file: String,
@@ -98,7 +98,7 @@ impl Deb {
         format!("{}:{}={}", self.name, self.arch, self.version)
     }
 
-    /// Which mirror has it.
+    /// The mirror that has it.
     #[must_use]
     pub fn archive(&self) -> Archive {
         Archive::of_suite(&self.suite)
@@ -113,18 +113,18 @@ pub struct Set {
     pub name: String,
     /// The architecture of roots that name none.
     pub arch: Arch,
-    /// The set whose packages it stands on and does not repeat.
+    /// The base: the set whose packages it builds on and does not repeat.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub base: Option<String>,
     /// Names taken from backports.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub backports: Vec<String>,
-    /// Packages left out, each with the first that depends on it: `perl-base < debconf:all`.
+    /// Packages left out, each with the first package that depends on it: `perl-base < debconf:all`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub without: Vec<String>,
-    /// The packages asked for by name.
+    /// The roots: packages that definitions name.
     pub roots: Vec<String>,
-    /// Every package of it, the base's left out.
+    /// Every package of it, without the base's.
     pub packages: Vec<Member>,
 }
 
@@ -180,7 +180,7 @@ impl<'de> Deserialize<'de> for Member {
     }
 }
 
-/// Which client makes a source archive.
+/// The client that makes a source archive.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum VendorKind {
@@ -190,15 +190,15 @@ pub enum VendorKind {
     Cargo,
 }
 
-/// A source archive: the deterministic tar of what a Go or cargo manifest needs.
+/// A source archive: the deterministic tar of the sources that a Go or cargo manifest needs.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Vendor {
     /// `go/kube/k3s`, `cargo/pkg`
     pub name: String,
-    /// Which client makes it.
+    /// The client that makes it.
     pub kind: VendorKind,
-    /// Digest over the manifests that it was made for.
+    /// Digest over its manifests.
     #[serde(with = "hex")]
     pub manifest: Digest,
     /// Digest of the tar.
@@ -244,11 +244,11 @@ impl Lock {
         Ok(lock)
     }
 
-    /// Reads a lock file for an update: sets that hold packages which nothing describes, as a merge of two locks leaves them,
-    /// are left out, to be resolved anew.
+    /// Reads a lock file for an update. Leaves out sets with packages that nothing describes, as a merge of two locks
+    /// leaves them; the update resolves these sets again.
     ///
     /// # Errors
-    /// As [`Lock::read`], but for those sets.
+    /// As [`Lock::read`], except for those sets.
     pub fn read_sound(path: &Path) -> Result<Self, Error> {
         let mut lock = Self::parse_unchecked(path, &read_text(path)?)?;
         let unsound: Vec<_> = lock.sets.iter().filter(|(_, set)| lock.undescribed(set).is_some()).collect();
@@ -287,7 +287,7 @@ impl Lock {
         format!("{HEADER}{body}")
     }
 
-    /// Replaces the file, at once or not at all.
+    /// Replaces the file, completely or not at all.
     ///
     /// # Errors
     /// When it cannot be written.
@@ -314,7 +314,7 @@ impl Lock {
         self.sets.values()
     }
 
-    /// The packages of a set, its base's left out, in the order of their names.
+    /// The packages of a set, without its base's, in the order of their names.
     pub fn debs_of<'l>(&'l self, set: &'l Set) -> impl Iterator<Item = &'l Deb> {
         set.packages.iter().filter_map(|m| self.debs.get(&m.id))
     }
@@ -335,7 +335,7 @@ impl Lock {
         self.vendors.values()
     }
 
-    /// Puts a source archive in, in place of one of the same name.
+    /// Adds a source archive; replaces one of the same name.
     pub fn set_vendor(&mut self, vendor: Vendor) {
         self.vendors.insert(vendor.name.clone(), vendor);
     }
@@ -376,7 +376,7 @@ impl Lock {
         self.sets.retain(|_, set| keep(set));
     }
 
-    /// Forgets packages that no set holds.
+    /// Removes packages that no set holds.
     pub(crate) fn drop_unused_debs(&mut self) {
         let used: BTreeSet<&str> = self.sets.values().flat_map(|s| &s.packages).map(|m| m.id.as_str()).collect();
         self.debs.retain(|id, _| used.contains(id.as_str()));

@@ -8,8 +8,8 @@
 //! definitions ──► Wanted ──check──► Stale?          at every build
 //!                    └────update + indexes──► Lock  at `lock update`, and only there
 //! ```
-//! What this crate deliberately does not do: it downloads nothing (the caller brings the indexes), knows no definition files
-//! (the caller says what is wanted, and where that is written), and resolves nothing during a build.
+//! Deliberately absent: downloads (the caller passes the indexes), definition files (the caller passes [`Wanted`] with
+//! places), and any resolving during a build.
 
 mod check;
 mod file;

@@ -1,4 +1,4 @@
-//! Resolving what is wanted against the archive's indexes.
+//! Resolving the wanted packages against the archive's indexes.
 
 use crate::{Deb, Lock, Member, Root, Set, Wanted, WantedSet};
 use debian::{BadIndex, Index, Problem, Universe, Unsolved, Why};
@@ -11,12 +11,12 @@ pub enum UpdateError {
     /// An index of the archive cannot be read.
     #[error(transparent)]
     Index(#[from] BadIndex),
-    /// A name given is not a set.
+    /// A given name is no set.
     #[error("no definition makes a set `{name}`: {}", choices.join(", "))]
     UnknownSet {
         /// The name.
         name: String,
-        /// The sets there are.
+        /// The existing sets.
         choices: Vec<String>,
     },
     /// The set's base is not wanted, not locked, or comes after it.
@@ -29,7 +29,7 @@ pub enum UpdateError {
         /// Its base.
         base: String,
     },
-    /// A package is left out that nothing depends on.
+    /// A definition leaves out a package on which nothing depends.
     #[error("{place}: nothing in set {set} depends on `{name}`, so that it need not be left out")]
     Needless {
         /// File and line of the definition.
@@ -42,25 +42,25 @@ pub enum UpdateError {
     /// The set cannot be resolved.
     #[error("{}set {set} for {arch}: {source}", place.as_ref().map(|p| format!("{p}: ")).unwrap_or_default())]
     Unsolved {
-        /// File and line of the definition, where one name is to blame.
+        /// File and line of the definition, if one name is the cause.
         place: Option<String>,
         /// The set.
         set: String,
         /// Its architecture.
         arch: Arch,
-        /// Why.
+        /// The reason.
         source: Unsolved,
     },
 }
 
-/// Resolves the wanted sets, or of them those of these names, and puts them into the lock. With no names, sets that nothing
-/// asks for any more leave the lock. Source archives are not touched.
+/// Resolves all wanted sets, or those with these names, and writes them into the lock. Without names, unwanted sets
+/// leave the lock. Source archives stay unchanged.
 ///
-/// The indexes are those of every suite, for every architecture wanted; on equal versions the earlier index wins. With a base
-/// the sets that stand on it are resolved anew as well.
+/// `indexes` holds every suite for every wanted architecture; of equal versions the earlier index wins. With a base,
+/// the sets on top of it are resolved again as well.
 ///
 /// # Errors
-/// As [`UpdateError`] lists; the lock is unchanged then.
+/// The cases of [`UpdateError`]; the lock is unchanged then.
 pub fn update(
     lock: &mut Lock,
     wanted: &Wanted,
@@ -150,7 +150,7 @@ fn resolve(lock: &mut Lock, wanted: &Wanted, set: &WantedSet, universe: &Univers
     Ok(())
 }
 
-/// The names, and those of every set that stands on one of them.
+/// The names, and the names of every set on top of one of them.
 fn with_derived<'w>(wanted: &'w Wanted, names: &'w BTreeSet<String>) -> BTreeSet<&'w str> {
     let mut all: BTreeSet<&str> = names.iter().map(String::as_str).collect();
     loop {
@@ -168,22 +168,22 @@ fn dedup(names: Vec<String>) -> Vec<String> {
     names.into_iter().collect::<BTreeSet<_>>().into_iter().collect()
 }
 
-/// A locked package of which the archive has another version.
+/// A locked package with another version in the archive.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Outdated {
     /// `name:arch`
     pub package: String,
     /// The version in the lock.
     pub locked: String,
-    /// The version that an update would take.
+    /// The version after an update.
     pub available: String,
-    /// The suite that it is in.
+    /// The suite of that version.
     pub suite: String,
     /// The sets that hold it.
     pub sets: Vec<String>,
 }
 
-/// The packages that an update of everything would bring in another version, sorted; nothing is changed.
+/// The packages whose version an update of everything would change, sorted. Changes nothing.
 ///
 /// # Errors
 /// As [`update`].

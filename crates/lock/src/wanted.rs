@@ -2,7 +2,7 @@ use crate::VendorKind;
 use std::path::PathBuf;
 use types::{Arch, Digest};
 
-/// What the definitions ask for.
+/// The inputs that the definitions name.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Wanted {
     /// Sets of Debian packages. A set comes after its base.
@@ -26,35 +26,35 @@ pub struct WantedSet {
     pub name: String,
     /// The architecture of roots that name none.
     pub arch: Arch,
-    /// A set of the same architecture whose packages are there already.
+    /// The base: a set of the same architecture whose packages are present already.
     pub base: Option<String>,
-    /// The packages asked for by name.
+    /// The roots: packages that definitions name.
     pub roots: Vec<Root>,
-    /// Names that are taken from backports.
+    /// Names to resolve from backports.
     pub backports: Vec<String>,
-    /// Packages that are left out although something depends on them, here and in every set that stands on this one.
+    /// Packages to leave out although others depend on them, here and in every set on top of this one.
     pub without: Vec<Root>,
 }
 
-/// A package asked for by name.
+/// A package that a definition names.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Root {
-    /// `name`, or `name:arm64` for another architecture beside.
+    /// `name`, or `name:arm64` for the package of another architecture.
     pub name: String,
-    /// The definition that asks, relative to the project.
+    /// The definition, relative to the project.
     pub file: PathBuf,
     /// The line in it, counted from 1.
     pub line: u32,
 }
 
-/// A source archive that a definition asks for.
+/// A source archive that a definition needs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct WantedVendor {
     /// `go/kube/k3s`, `cargo/pkg`
     pub name: String,
-    /// Which client makes it.
+    /// The client that makes it.
     pub kind: VendorKind,
-    /// Digest over the manifests that it is made for: `go.mod` and `go.sum`, `Cargo.lock`.
+    /// Digest over its manifests: `go.mod` and `go.sum`, `Cargo.lock`.
     pub manifest: Digest,
     /// The manifest, relative to the project.
     pub file: PathBuf,

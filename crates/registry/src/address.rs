@@ -105,12 +105,12 @@ fn is_name(name: &str) -> bool {
 pub struct Tag(String);
 
 impl Tag {
-    /// Of a version, which may have a `+` (SemVer's build metadata): no tag may, so that becomes `_`.
+    /// The tag of a version. No tag has a `+` or a `~`, so `+` becomes `_`, and `~` becomes `-`.
     ///
     /// # Errors
     /// [`Error::Tag`], where it has what no tag may have.
     pub fn of(version: &str) -> Result<Self, Error> {
-        let tag = version.replace('+', "_");
+        let tag = version.replace('+', "_").replace('~', "-");
         // distribution-spec 1.1, "Pulling manifests": [a-zA-Z0-9_][a-zA-Z0-9._-]{0,127}
         let is_good = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
         if tag.is_empty() || tag.len() > 128 || tag.starts_with(['.', '-']) || !tag.chars().all(is_good) {
@@ -169,7 +169,8 @@ mod tests {
     }
 
     #[test]
-    fn a_tag_has_no_plus() {
+    fn a_tag_has_no_plus_and_no_tilde() {
+        assert_eq!(Tag::of("0.2.0~rc1-kvm-amd64").unwrap().to_string(), "0.2.0-rc1-kvm-amd64");
         assert_eq!(Tag::of("0.2.0+g1234-kvm-amd64").unwrap().to_string(), "0.2.0_g1234-kvm-amd64");
         for bad in ["", "-x", ".x", "a b", "a/b", "ä", &"x".repeat(129)] {
             assert!(Tag::of(bad).is_err(), "{bad}");

@@ -3,25 +3,25 @@ use serde::{Deserialize, Serialize};
 use std::fmt;
 use types::Bytes;
 
-/// How many contributors are named when something is too large.
+/// Named contributors of a part that is too large.
 const NAMED: usize = 10;
 
-/// What a part of an image may measure, and what it does.
+/// The limit of a part of an image, and its size.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Budget {
     /// The part.
     pub name: String,
-    /// Where the limit is written, `hv/kvm.yml:7:10`.
+    /// The place of the limit, `hv/kvm.yml:7:10`.
     pub place: String,
     /// The limit.
     pub limit: Bytes,
-    /// The bytes that the part takes in the image.
+    /// The bytes that the image stores for the part.
     pub size: Bytes,
 }
 
 impl Budget {
-    /// What is left; nothing when it is over.
+    /// The rest of the limit; 0 for a part over it.
     #[must_use]
     pub const fn headroom(&self) -> Bytes {
         Bytes(self.limit.0.saturating_sub(self.size.0))
@@ -33,7 +33,7 @@ impl Budget {
         self.size > self.limit
     }
 
-    /// The part with what makes it too large, if it is.
+    /// The part with its contributors, if it is too large.
     ///
     /// # Errors
     /// [`OverBudget`]
@@ -45,7 +45,7 @@ impl Budget {
     }
 }
 
-/// What makes a part large, for its error.
+/// The contributors of a part, for its error.
 pub(crate) fn largest(part: &Node) -> Vec<(String, Bytes)> {
     part.contributors(NAMED).into_iter().map(|(path, node)| (path, node.stored)).collect()
 }
@@ -55,7 +55,7 @@ pub(crate) fn largest(part: &Node) -> Vec<(String, Bytes)> {
 pub struct OverBudget {
     /// The part and its limit.
     pub budget: Budget,
-    /// What makes it large, the largest first.
+    /// Its contributors, the largest first.
     pub largest: Vec<(String, Bytes)>,
 }
 

@@ -1,26 +1,26 @@
-//! Whether an image fits the partitions that devices have.
+//! Compares an image with the partitions of devices.
 
 use crate::binary;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use types::Bytes;
 
-/// How an image fits one layout.
+/// An image compared with one layout.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Fit {
     /// The layout's name.
     pub layout: String,
-    /// What it is.
+    /// Its description.
     pub summary: String,
-    /// The first version of EVE that had it; none for one that is not EVE's.
+    /// The first version of EVE that had it; `None` for a layout that is not EVE's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub since: Option<String>,
-    /// Its partitions that an image is written into.
+    /// The partitions that an image fills.
     pub parts: Vec<PartFit>,
 }
 
-/// How what is written fits a partition.
+/// A partition and its content.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct PartFit {
@@ -28,7 +28,7 @@ pub struct PartFit {
     pub part: String,
     /// Bytes needed.
     pub needs: Bytes,
-    /// Bytes there are.
+    /// The partition's bytes.
     pub has: Bytes,
 }
 
@@ -39,7 +39,7 @@ impl PartFit {
         self.needs <= self.has
     }
 
-    /// What is left, or what is missing.
+    /// The free or the missing bytes.
     #[must_use]
     pub fn margin(&self) -> String {
         let apart = binary(Bytes(self.has.0.abs_diff(self.needs.0)));
@@ -63,18 +63,18 @@ pub struct MustFit {
     pub part: String,
     /// The layout.
     pub layout: String,
-    /// Where that is written, `hv/kvm.yml:7:10`.
+    /// The place of the requirement, `hv/kvm.yml:7:10`.
     pub place: String,
 }
 
 /// A part is too large for a layout that it must fit.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub struct DoesNotFit {
-    /// What must fit.
+    /// The requirement.
     pub must: MustFit,
-    /// How it does not.
+    /// The partition and its content.
     pub part: PartFit,
-    /// What makes it large, the largest first.
+    /// The part's contributors, the largest first.
     pub largest: Vec<(String, Bytes)>,
 }
 
@@ -88,8 +88,8 @@ impl fmt::Display for DoesNotFit {
     }
 }
 
-/// One line for who decides on a release: back to which version of EVE the slots are large enough, and the first that is not.
-/// The layouts are sorted, the newest first.
+/// One line for release decisions: the oldest version of EVE whose slots are large enough, and the first whose slots
+/// are not. The layouts are sorted, the newest first.
 #[must_use]
 pub fn verdict(fits: &[Fit]) -> String {
     let eve = fits.iter().filter_map(|fit| Some((fit.since.as_deref()?, fit.part("slot")?)));

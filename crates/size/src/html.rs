@@ -1,4 +1,4 @@
-//! The tree as a picture: one self-contained page with a treemap, which opens from a file and loads nothing.
+//! The tree as one self-contained page with a treemap. A browser opens it from a file; it loads nothing.
 //!
 //! ```text
 //! html/page.html   the frame, with places for what follows
@@ -19,7 +19,7 @@ const SCRIPT: &str = include_str!("html/page.js");
 /// When the report cannot be serialized.
 pub fn page(report: &Report) -> serde_json::Result<String> {
     let data = serde_json::to_string(report)?;
-    // the data are text of a script element, which only `</` and `<!` could leave (HTML, §4.12.1.3)
+    // the data are text of a script element; only `</` and `<!` could end it (HTML, §4.12.1.3)
     let data = data.replace('<', "\\u003c");
     let parts: [(&str, &str); 5] = [
         ("{{style}}", STYLE),

@@ -1,4 +1,4 @@
-//! What an image is made of, in bytes: the tree, what of it is too large, where it fits, and how it is shown.
+//! The sizes of an image's parts: the tree, budgets, layouts, and renderings.
 //!
 //! ```text
 //! image
@@ -8,11 +8,12 @@
 //! ├ esp ─ uki ─ kernel, initramfs, EFI stub                                                    ── budgets `esp`, `uki`
 //! └ config
 //! ```
-//! Every node has two sizes: `stored`, the bytes it takes in the image, compressed as it is there, and `plain`, the bytes of
-//! its files. Both are facts: children add up to their parent, and what is no file (inodes, folders, block padding, hash
-//! trees) is a node of its own. A layer that several images share is counted once, in the component it belongs to.
+//! Every node has two sizes: `stored`, the bytes in the image with its compression, and `plain`, the bytes of its
+//! files. Children add up to their parent: inodes, folders, block padding and hash trees are nodes of their own. A
+//! layer of several images appears once, in its component.
 //!
-//! Nothing is measured here: `crates/steps` reads the blobs and builds the tree. No budget or layout is known here either.
+//! Deliberately absent: reading blobs (`crates/steps` does it and builds the tree), and the values of budgets and
+//! layouts.
 
 mod budget;
 mod fit;
@@ -37,18 +38,18 @@ pub struct Report {
     pub format: u32,
     /// `<version>-<flavour>-<arch>`
     pub version: String,
-    /// What the parts may measure.
+    /// The budgets.
     pub budgets: Vec<Budget>,
-    /// How it fits the layouts that devices have, the newest first.
+    /// The image compared with the layouts of devices, the newest first.
     pub fits: Vec<Fit>,
-    /// Which of them it must fit.
+    /// The layouts that it must fit.
     pub must_fit: Vec<MustFit>,
     /// The image.
     pub tree: Node,
 }
 
 impl Report {
-    /// Measures the parts that have a budget: name, place of the limit, limit. A part that is not there measures nothing.
+    /// Compares parts with their budgets: name, place of the limit, limit. A missing part has the size 0.
     #[must_use]
     pub fn new(
         version: String,
@@ -85,7 +86,7 @@ impl Report {
     }
 }
 
-/// What a budget's name stands for: a partition, a component, or the EFI program.
+/// The node of a budget: a partition, a component, or the EFI program.
 fn part_node<'t>(tree: &'t Node, name: &str) -> Option<&'t Node> {
     [Kind::Partition, Kind::Component, Kind::File].into_iter().find_map(|kind| tree.find(kind, name))
 }

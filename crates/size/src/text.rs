@@ -4,7 +4,7 @@ use crate::{Fit, Node, Report, verdict};
 use std::fmt::Write as _;
 use types::Bytes;
 
-/// How much of the tree is shown.
+/// The shown part of the tree.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Depth {
     /// Levels below the image.
@@ -13,7 +13,7 @@ pub struct Depth {
     pub parts: usize,
 }
 
-/// A size in binary units, as budgets and partitions are written.
+/// A size in the binary units of budgets and partitions.
 #[must_use]
 pub fn binary(size: Bytes) -> String {
     match size.0 {
@@ -54,7 +54,7 @@ fn lines(out: &mut String, node: &Node, whole: Bytes, level: usize, depth: Depth
     if level >= depth.levels {
         return;
     }
-    // one line for a single other would save none
+    // one line for a single other part would save no line
     let shown = if node.children.len() <= depth.parts + 1 { node.children.len() } else { depth.parts };
     let (shown, others) = node.children.split_at(shown);
     shown.iter().for_each(|child| lines(out, child, whole, level + 1, depth));

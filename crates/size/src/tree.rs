@@ -5,29 +5,29 @@ use types::Bytes;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Node {
-    /// What its parent calls it: `store`, `time`, `usr/lib`, …
+    /// Its name within its parent: `store`, `time`, `usr/lib`, …
     pub name: String,
-    /// What it is.
+    /// Its kind.
     pub kind: Kind,
-    /// Bytes that it takes in the image.
+    /// Bytes that the image stores for it.
     pub stored: Bytes,
     /// Bytes of its files.
     pub plain: Bytes,
-    /// What else is to be known: which images share it.
+    /// A note: the images that share it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub note: Option<String>,
-    /// What it is made of, the largest first.
+    /// Its parts, the largest first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub children: Vec<Node>,
 }
 
-/// What a part is.
+/// The kind of a part.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Kind {
-    /// All of it.
+    /// The whole image.
     Image,
-    /// What is written into a partition.
+    /// The content of a partition.
     Partition,
     /// A package of `pkg/`, or the root.
     Component,
@@ -39,7 +39,7 @@ pub enum Kind {
     Folder,
     /// A file, or a section of an EFI program.
     File,
-    /// What is no file: inodes, folders, padding, hash trees.
+    /// Bytes outside of files: inodes, folders, padding, hash trees.
     Structure,
 }
 
@@ -59,7 +59,7 @@ impl Kind {
         }
     }
 
-    /// Whether it is named by who wrote the image's definition, and not only a way to something.
+    /// Whether the author of a definition chose its name.
     const fn is_contributor(self) -> bool {
         matches!(self, Self::Package | Self::File | Self::Structure)
     }
@@ -81,7 +81,7 @@ impl Node {
         Self { name: name.into(), kind, stored, plain, note: None, children }
     }
 
-    /// A part of `stored` bytes of which the parts are known; what they do not account for is a part too, called `rest`.
+    /// A part of `stored` bytes with known parts; the remaining bytes are a part called `rest`.
     #[must_use]
     pub fn whole(kind: Kind, name: impl Into<String>, stored: Bytes, rest: &str, mut children: Vec<Self>) -> Self {
         let known: Bytes = children.iter().map(|c| c.stored).sum();
@@ -122,8 +122,8 @@ impl Node {
         1 + self.children.iter().map(Self::count).sum::<usize>()
     }
 
-    /// What makes this part large: its `wanted` largest Debian packages and files, each with its path below this part. Folders
-    /// stand for what is in them as long as that is enough names.
+    /// The contributors of this part: its `wanted` largest Debian packages and files, each with its path below this
+    /// part. Folders represent their content as long as there are enough names.
     #[must_use]
     pub fn contributors(&self, wanted: usize) -> Vec<(String, &Self)> {
         let mut open: Vec<(String, &Self)> = vec![(String::new(), self)];
@@ -131,7 +131,7 @@ impl Node {
             open.sort_by(|a, b| (b.1.stored, &a.0).cmp(&(a.1.stored, &b.0)));
             let must = |node: &Self| !node.kind.is_contributor() && node.kind != Kind::Folder;
             let enough = open.len() >= wanted;
-            // what a folder holds is told only while there are too few names
+            // a folder's content is listed only while there are too few names
             let next =
                 open.iter().position(|(_, n)| !n.children.is_empty() && (must(n) || n.kind == Kind::Folder && !enough));
             let Some(next) = next else { break };
@@ -149,7 +149,7 @@ impl Node {
     }
 }
 
-/// The nodes of sorted files, of whose paths the first `skip` bytes are said already.
+/// The nodes of sorted files, without the first `skip` bytes of their paths.
 fn below(files: &[(String, Bytes, Bytes)], skip: usize) -> Vec<Node> {
     let mut nodes = Vec::new();
     let mut rest = files;
@@ -182,7 +182,7 @@ pub(crate) mod tests {
         sizes.iter().map(|(path, size)| ((*path).to_owned(), Bytes(*size), Bytes(size * 3))).collect()
     }
 
-    /// A layer of two packages and what holds it.
+    /// A layer of two packages and its parents.
     pub(crate) fn sample() -> Node {
         let curl =
             Node::sum(Kind::Package, "curl", Node::folders(files(&[("usr/bin/curl", 300), ("usr/share/curl", 20)])));

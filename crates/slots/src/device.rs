@@ -34,7 +34,7 @@ impl<B: Blocks> Device<B> {
         self.judge(&self.table()?, &self.esp()?)
     }
 
-    /// Brings to an end what an interruption has left: clusters that nothing refers to, an image with two names.
+    /// Completes what an interruption has left: removes clusters that nothing refers to, and the second name of an image.
     ///
     /// # Errors
     /// As [`Self::status`].
@@ -49,7 +49,7 @@ impl<B: Blocks> Device<B> {
         self.status()
     }
 
-    /// What is free on the ESP for a kernel image, once the one of a slot is gone.
+    /// The bytes that the ESP has free for a kernel image once that of a slot is removed.
     ///
     /// # Errors
     /// As [`Self::status`].
@@ -65,8 +65,8 @@ impl<B: Blocks> Device<B> {
         Ok(room)
     }
 
-    /// Makes a slot that is not running ready to be written: nothing starts it any more. The running one must be good, as it is
-    /// what starts until [`Self::activate`].
+    /// Makes a slot that is not running ready to be written: no kernel image starts it any more. The running slot must be good,
+    /// because it starts until [`Self::activate`].
     ///
     /// # Errors
     /// [`Error::Running`], [`Error::NotGood`], [`Error::NotOurs`].
@@ -89,8 +89,8 @@ impl<B: Blocks> Device<B> {
         Ok(self.status()?.slot(slot).clone())
     }
 
-    /// Lets a slot start that was cleared and then written: its kernel image gets so many tries. One that is not newer than the
-    /// running image is preferred all the same: the running one is set aside.
+    /// Lets a slot start that was cleared and then written: its kernel image gets so many tries. If it is not newer than the
+    /// running image, the running image is set aside, so that the new one starts all the same.
     ///
     /// # Errors
     /// [`Error::Unexpected`] when it was not cleared, [`Error::Image`], [`Error::NoRoom`].
@@ -121,7 +121,7 @@ impl<B: Blocks> Device<B> {
         Ok(())
     }
 
-    /// Finds the running slot good. Says whether it was not known to be.
+    /// Marks the running slot as good. Returns whether it was not marked yet.
     ///
     /// # Errors
     /// [`Error::NotOurs`], or as [`Self::status`].
@@ -180,7 +180,7 @@ impl<B: Blocks> Device<B> {
         for item in esp.list(IMAGES)? {
             let Some(name) = Name::parse(&item.name).filter(|_| !item.is_folder) else { continue };
             let program = esp.read(&path(&item.name))?.unwrap_or_default();
-            // others' programs are none of our business
+            // programs of others are ignored
             if let Ok(image) = boot::describe(&program) {
                 entries.push(Entry { file: item.name, name, image });
             }
@@ -191,7 +191,7 @@ impl<B: Blocks> Device<B> {
             let Placed { partition, start } = table.by_label(label).ok_or(Error::NoPartition { label })?;
             let starts = |entry: &mut Entry| Guid::of_root_hash(entry.image.root_hash) == partition.guid;
             let mut mine: Vec<Entry> = entries.extract_if(.., starts).collect();
-            // of two names for one image, left by an interruption, the one without a counter is the truth: it was blessed
+            // of two names for one image, left by an interruption, the name without a counter is right: it was blessed
             mine.sort_by_key(|entry| (entry.name.tries.is_some(), entry.is_last_resort()));
             let state = match mine.first() {
                 Some(entry) => State::of(entry.name.tries),

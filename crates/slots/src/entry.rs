@@ -4,7 +4,7 @@ use crate::compare;
 use boot::Described;
 use std::{cmp::Ordering, fmt};
 
-/// How often an image may still start, and how often it has.
+/// The starts that an image has left, and those that it has had.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Tries {
     /// Starts that are left.
@@ -13,10 +13,10 @@ pub struct Tries {
     pub done: u32,
 }
 
-/// A file name, `<stem>[+<left>[-<done>]].efi`. Without a counter an image is known to be good.
+/// A file name, `<stem>[+<left>[-<done>]].efi`. An image without a counter is good.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Name {
-    /// What stays the same.
+    /// The part that stays the same.
     pub stem: String,
     /// The counter.
     pub tries: Option<Tries>,
@@ -63,9 +63,9 @@ impl fmt::Display for Name {
 pub struct Entry {
     /// Its file name as it is.
     pub file: String,
-    /// The same, understood.
+    /// The same, parsed.
     pub name: Name,
-    /// What it says of itself.
+    /// Its description, from the image itself.
     pub image: Described,
 }
 

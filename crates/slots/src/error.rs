@@ -16,18 +16,18 @@ pub enum Error {
     /// A running system whose slot or kernel image is not on this disk.
     #[error("no kernel image on the EFI system partition starts the slot that is running ({root_hash})")]
     NotOurs {
-        /// What is running.
+        /// The root hash that runs.
         root_hash: types::Digest,
     },
     /// A slot that may not be changed.
     #[error("{} is running and cannot be written", .0.label())]
     Running(Slot),
-    /// A running slot that must be good first: it is what starts when the other one fails.
+    /// A running slot that must be good first, because it starts when the other one fails.
     #[error("{} is running and is not known to be good yet ({state}): wait until its services are ready", slot.label())]
     NotGood {
         /// The slot.
         slot: Slot,
-        /// What it is.
+        /// Its state.
         state: State,
     },
     /// A slot that cannot start.
@@ -35,7 +35,7 @@ pub enum Error {
     Nothing {
         /// The slot.
         slot: Slot,
-        /// What it is.
+        /// Its state.
         state: State,
     },
     /// A slot that is not as the step before leaves it.
@@ -43,12 +43,12 @@ pub enum Error {
     Unexpected {
         /// The slot.
         slot: Slot,
-        /// What it is.
+        /// Its state.
         found: State,
-        /// What it should be.
+        /// The state that the step needs.
         expected: State,
     },
-    /// A kernel image that is none of ours, or not for what was written.
+    /// A kernel image that is not ours, or does not start the slot that was written.
     #[error("the kernel image {problem}")]
     Image {
         /// What is wrong.

@@ -1,4 +1,4 @@
-//! The two slots of a device: what they hold, which one starts, and how one takes over from the other.
+//! The two slots of a device: their contents, which of them starts, and how one takes over from the other.
 //!
 //! ```text
 //!  partition table   IMGA, IMGB: GUID = first half of the root hash of what is in it, or that of a slot being written
@@ -9,11 +9,11 @@
 //!      ▲                  ▲                    │ systemd-boot      │ no start was blessed    │
 //!      └── no entry       └────────────────────┴───────► bad ◄─────┘ ◄──────────────────────┘ set aside
 //! ```
-//! There is no other record: [`Status`] is read from table and ESP, by builder, device and tests alike, and [`Status::next`]
-//! tells what systemd-boot starts. Every transition is a row of changes each of which shows by one sector's write, so that
-//! the power can go at any moment: what starts then is what started before, or what the transition was for.
+//! There is no other record: builder, device and tests read [`Status`] from table and ESP, and [`Status::next`] predicts what
+//! systemd-boot starts. Every transition is a row of changes, each of which takes effect by one sector's write. The power can go at
+//! any moment: then either the image starts that started before, or the image of the transition.
 //!
-//! Deliberately absent: writing what a slot holds (the caller streams [`Contents`]), signatures, and when to bless.
+//! Deliberately absent: writing the contents of a slot (the caller streams [`Contents`]), signatures, and the decision to bless.
 
 mod contents;
 mod device;
@@ -29,9 +29,9 @@ pub use entry::{Entry, Name, Tries};
 pub use error::Error;
 pub use loader::second_loader_path;
 pub use status::{SlotStatus, State, Status};
-pub use version::compare;
+pub use version::{BadVersion, check_version, compare, tag};
 
-/// How often a new slot may start before it is given up, where nobody says otherwise.
+/// Starts of a new slot before it is given up, by default.
 pub const TRIES: u32 = 3;
 
 #[cfg(test)]

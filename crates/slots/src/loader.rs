@@ -1,12 +1,12 @@
-//! The two boot loaders of the EFI system partition: the one that firmware starts by itself, and a second one beside it, which
+//! The two boot loaders of the EFI system partition: the first, which firmware starts without a boot entry, and a second one, which
 //! firmware starts by a boot entry only.
 //!
 //! ```text
 //!  EFI/BOOT/BOOTX64.EFI    the first: what starts. Where that is shim: EFI/BOOT/grubx64.efi, which shim starts
 //!  EFI/evek/BOOTX64.EFI    the second: one on trial, or the predecessor of the first
 //! ```
-//! Each changes by one sector's write, and neither change touches the other. Who starts which, and when one takes the place of
-//! the other, is the caller's business.
+//! Each changes by one sector's write, and neither change touches the other. The caller decides which one starts, and when one takes
+//! the place of the other.
 
 use crate::{Device, Error, device::ESP};
 use boot::loader::{behind_shim_path, fallback_path};

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use std::fmt;
 use types::{Bytes, Digest, Slot};
 
-/// What a slot is.
+/// The state of a slot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase", tag = "state")]
 pub enum State {
@@ -12,7 +12,7 @@ pub enum State {
     Empty,
     /// It is being written, or that was interrupted; nothing starts it.
     Writing,
-    /// It is new: it has so many starts left to be found good.
+    /// It is new and has so many starts left to be found good.
     Trial {
         /// Starts that are left.
         left: u32,
@@ -64,14 +64,14 @@ pub struct SlotStatus {
     pub size: Bytes,
     /// Its partition's GUID.
     pub guid: Guid,
-    /// What it is.
+    /// Its state.
     pub state: State,
-    /// The kernel images that start it: one, or several for a moment of a change. The first is the one that counts.
+    /// The kernel images that start it: one, or several for a moment of a change. The first decides.
     pub entries: Vec<Entry>,
 }
 
 impl SlotStatus {
-    /// The root hash of what is in it, where something starts it.
+    /// The root hash of its contents, where a kernel image starts it.
     #[must_use]
     pub fn root_hash(&self) -> Option<Digest> {
         self.entries.first().map(|entry| entry.image.root_hash)

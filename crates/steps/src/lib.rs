@@ -56,6 +56,7 @@ pub use publish::{Artefact, Published};
 pub use publish_update::{PublishedUpdate, UpdateParts, pack};
 pub use signing::with_policy;
 pub use slot::{Root, StoreParts};
+pub use slots::{BadVersion, check_version};
 pub use upstream::take_over;
 pub use vendor::vendor;
 pub use wanted::{COMPONENTS, SUITES, host, tools_for, wanted};

@@ -8,7 +8,7 @@ use types::Digest;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Descriptor {
-    /// What kind of blob it is.
+    /// The kind of the blob.
     pub media_type: String,
     /// Its digest.
     pub digest: Digest,
@@ -54,11 +54,11 @@ pub struct ImageConfig {
     /// How to run it.
     #[serde(default)]
     pub config: RunConfig,
-    /// What its file system is made of.
+    /// The layers of its file system.
     pub rootfs: RootFs,
 }
 
-/// How an image is run where nothing else is said (OCI image-spec, config.md, `config`).
+/// The defaults for running an image (OCI image-spec, config.md, `config`).
 #[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
 #[serde(rename_all = "PascalCase", default)]
 pub struct RunConfig {
@@ -71,13 +71,13 @@ pub struct RunConfig {
     /// Arguments, or program and arguments where there is no entrypoint.
     #[serde(deserialize_with = "null_is_default")]
     pub cmd: Vec<String>,
-    /// Where it starts.
+    /// The working directory.
     pub working_dir: String,
-    /// Who it runs as: `uid`, `uid:gid`, or names.
+    /// The user: `uid`, `uid:gid`, or names.
     pub user: String,
 }
 
-/// What an image's file system is made of.
+/// The layers of an image's file system.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 pub struct RootFs {
     /// The digest of each layer's uncompressed tar, bottom first.

@@ -10,7 +10,7 @@ pub enum Error {
     Read {
         /// The file.
         path: PathBuf,
-        /// What the system said.
+        /// The system's error.
         source: io::Error,
     },
     /// A document is not JSON of the expected shape.
@@ -31,16 +31,16 @@ pub enum Error {
         /// The digest found.
         found: Digest,
     },
-    /// Something is not what a store has there.
+    /// A field has another value than a store has there.
     #[error("{what}: {field} is `{found}`, expected {expected}")]
     Unexpected {
         /// Which document.
         what: String,
         /// The field.
         field: &'static str,
-        /// What is there.
+        /// The value found.
         found: String,
-        /// What should be there.
+        /// The value expected.
         expected: String,
     },
     /// An image's name cannot be used.

@@ -24,12 +24,12 @@ pub struct Layer {
     pub chain_id: Digest,
 }
 
-/// One image of a store, with every reference checked but the layers' bytes, which dm-verity answers for.
+/// One image of a store, with every reference verified but the layers' bytes, which dm-verity verifies.
 #[derive(Debug, Clone)]
 pub struct Image {
     /// Its full name.
     pub name: ImageName,
-    /// What it is for.
+    /// Its purpose.
     pub role: Role,
     /// The manifest's descriptor, without annotations.
     pub manifest: Descriptor,

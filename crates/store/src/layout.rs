@@ -15,7 +15,7 @@ pub const OCI_LAYOUT: &[u8] = br#"{"imageLayoutVersion":"1.0.0"}"#;
 pub struct NewImage {
     /// Its full name.
     pub name: ImageName,
-    /// What it is for.
+    /// Its purpose.
     pub role: Role,
     /// The bytes of its configuration (OCI image-spec, config.md).
     pub config: Vec<u8>,

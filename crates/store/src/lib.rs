@@ -1,4 +1,4 @@
-//! The store of a slot: an OCI image layout whose layers are EROFS blobs, and how its images are to be run.
+//! The store of a slot: an OCI image layout whose layers are EROFS blobs, and the specifications of its services.
 //!
 //! ```text
 //! /oci-layout                     {"imageLayoutVersion": "1.0.0"}
@@ -28,7 +28,7 @@ pub use unit::{unit_name, unit_text};
 
 use types::{Digest, Hasher};
 
-/// Annotation of an image's descriptor in `index.json`: what the image is for, see [`Role`].
+/// Annotation of an image's descriptor in `index.json`: the image's purpose, see [`Role`].
 pub const ROLE_ANNOTATION: &str = "org.evek.role";
 /// Annotation of a service's manifest: its [`ServiceSpec`] as JSON.
 pub const SERVICE_ANNOTATION: &str = "org.evek.service";
@@ -43,15 +43,15 @@ pub const CONFIG: &str = "application/vnd.oci.image.config.v1+json";
 /// Media type of `index.json` (OCI image-spec, media-types.md).
 pub const INDEX: &str = "application/vnd.oci.image.index.v1+json";
 
-/// What an image in the store is for.
+/// The purpose of an image in the store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Role {
     /// The device's root file system; exactly one.
     Root,
-    /// A service in the system containerd's namespace `services`.
+    /// A service, in the namespace `services` of the services' containerd.
     Service,
-    /// An image for Kubernetes, in containerd's namespace `k8s.io`.
+    /// An image for Kubernetes, in the namespace `k8s.io` of its containerd.
     Payload,
 }
 

@@ -45,13 +45,13 @@ pub struct ServiceSpec {
     /// Services that must be ready first, by package name.
     #[serde(default)]
     pub after: Vec<String>,
-    /// How to see that it is ready; without it, a started process is.
+    /// The test for readiness; without it, a service is ready when its process has started.
     #[serde(default)]
     pub ready: Option<Probe>,
-    /// What to do when the process ends.
+    /// The reaction to the end of its process.
     #[serde(default)]
     pub restart: Restart,
-    /// What it may use.
+    /// Its resource limits.
     #[serde(default)]
     pub limits: Limits,
 }
@@ -87,6 +87,13 @@ pub struct Mount {
     /// Make the folder on the host (mode 0755) before the start.
     #[serde(default)]
     pub create: bool,
+    /// Start without the mount where the host has no `source`.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub optional: bool,
+    /// With `create`: use an empty folder in memory where the folder cannot be made, on a full or missing state partition.
+    /// For state that the service can do without.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub else_volatile: bool,
 }
 
 /// A readiness probe, run inside the container until it first succeeds.
@@ -116,7 +123,7 @@ impl Probe {
     }
 }
 
-/// What happens when a service's process ends.
+/// The reaction to the end of a service's process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]

@@ -9,9 +9,10 @@ pub fn unit_name(package: &str) -> String {
 
 /// The text of the systemd unit that runs a service package, for `/usr/lib/systemd/system/evek-<package>.service`.
 ///
-/// - The unit is started when its readiness probe has succeeded, which `svc run` tells systemd.
-/// - It wants, but does not require, what it stands on: a restart of containerd leaves running containers alone.
-/// - A failure does not fail who waits for it (`RestartMode=direct`, systemd.service(5)); pauses between restarts grow.
+/// - The unit is active when its readiness probe has succeeded; `svc run` notifies systemd.
+/// - It wants containerd and the services before it, but does not require them: a restart of containerd leaves running
+///   containers alone.
+/// - A failure does not fail the units that wait for it (`RestartMode=direct`, systemd.service(5)); pauses between restarts grow.
 /// - The container's processes are in a cgroup below the unit's (`Delegate`), beside `svc` itself, which is in `svc`
 ///   there: systemd accounts for them, and kills them when `svc` is gone. Limits are the container's cgroup's.
 #[must_use]
@@ -37,7 +38,7 @@ pub fn unit_text(package: &str, summary: &str, spec: &ServiceSpec) -> String {
     if spec.restart != Restart::No {
         text.push_str("RestartMode=direct\nRestartSec=1\nRestartSteps=5\nRestartMaxDelaySec=30\n");
     }
-    // `svc run` itself gives up first and says why; systemd's own limit is for a `svc` that hangs
+    // `svc run` gives up first and logs the reason; systemd's own limit is for a `svc` that hangs
     match spec.ready.as_ref().and_then(|probe| probe.give_up) {
         Some(seconds) => {
             let _ = writeln!(text, "TimeoutStartSec={}", u64::from(seconds) + 60);

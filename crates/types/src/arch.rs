@@ -14,7 +14,7 @@ impl Arch {
     /// Every supported architecture, in a fixed order.
     pub const ALL: [Self; 2] = [Self::Amd64, Self::Arm64];
 
-    /// The architecture that this program was compiled for; `None` where images cannot be built.
+    /// The architecture of this program; `None` on hosts that cannot build images.
     #[must_use]
     pub const fn host() -> Option<Self> {
         if cfg!(target_arch = "x86_64") {

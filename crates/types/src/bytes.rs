@@ -1,6 +1,6 @@
 use std::{fmt, iter::Sum, ops::Add, str::FromStr};
 
-/// A size in bytes. Reads `512`, `4KiB`, `5 MiB`, `10GiB`; shows itself in decimal units, as disks are sold.
+/// A size in bytes. Reads `512`, `4KiB`, `5 MiB`, `10GiB`; displays decimal units, as sellers of disks do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
 pub struct Bytes(pub u64);
 

@@ -3,17 +3,17 @@ use std::sync::{
     atomic::{AtomicBool, Ordering},
 };
 
-/// A request to stop, shared by everything that works on one build; once made it stands.
+/// A request to stop, shared by all threads of one build. It cannot be withdrawn.
 #[derive(Debug, Clone, Default)]
 pub struct Cancel(Arc<AtomicBool>);
 
 impl Cancel {
-    /// Asks everyone to stop.
+    /// Makes the request.
     pub fn cancel(&self) {
         self.0.store(true, Ordering::SeqCst);
     }
 
-    /// Whether someone asked to stop.
+    /// Whether the request was made.
     #[must_use]
     pub fn is_cancelled(&self) -> bool {
         self.0.load(Ordering::SeqCst)

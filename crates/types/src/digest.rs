@@ -27,7 +27,7 @@ impl Digest {
     /// The 64 hexadecimal digits alone, as file names use them.
     #[must_use]
     pub fn hex(&self) -> String {
-        // every key of a build is made of these, so not through `format!`
+        // every key of a build contains these, so this avoids the cost of `format!`
         const DIGITS: &[u8; 16] = b"0123456789abcdef";
         let mut hex = String::with_capacity(64);
         for byte in self.0 {
@@ -101,7 +101,7 @@ impl<'de> serde::Deserialize<'de> for Digest {
 pub struct Hasher(Sha256);
 
 impl Hasher {
-    /// Adds bytes to what is hashed.
+    /// Hashes further bytes.
     pub fn update(&mut self, bytes: &[u8]) {
         self.0.update(bytes);
     }
@@ -121,7 +121,7 @@ pub struct DigestWriter<W> {
 }
 
 impl<W: io::Write> DigestWriter<W> {
-    /// Starts with nothing hashed.
+    /// Hashes all bytes that go to a writer.
     pub fn new(inner: W) -> Self {
         Self { inner, hasher: Hasher::default(), written: 0 }
     }

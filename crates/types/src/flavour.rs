@@ -5,11 +5,12 @@ use std::{fmt, str::FromStr};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Flavour {
-    /// Virtual machines by QEMU and KVM on a single node.
+    /// Virtual machines, and containers in small ones of their own, by QEMU and KVM.
     Kvm,
-    /// Virtual machines under Xen.
+    /// The same as domains of Xen.
     Xen,
-    /// Kubernetes with KubeVirt. `k` is an alias, as at EVE.
+    /// Kubernetes by k3s. The name is EVE's, and so is its alias `k`. The image holds no KubeVirt yet and runs no virtual
+    /// machine.
     Kubevirt,
 }
 

@@ -1,18 +1,21 @@
-//! The words that every other crate shares: [`Digest`], [`Bytes`], [`Arch`], [`Flavour`], [`Slot`], [`Cancel`].
+//! The words that every other crate shares: [`Digest`], [`Bytes`], [`Arch`], [`Flavour`], [`Slot`], [`Cancel`],
+//! [`count`].
 //!
-//! They are newtypes and enums so that what can be mixed up cannot be: no crate passes a bare `u64` size or a
-//! `String` architecture across its edge. Builder and device use this crate; it depends on nothing builder-only and does
-//! no input or output.
+//! Newtypes and enums keep values apart that callers could mix up: no crate passes a bare `u64` size or a `String`
+//! architecture across its edge. Builder and device use this crate; it depends on nothing builder-only and does no
+//! input or output.
 
 mod arch;
 mod bytes;
 mod cancel;
+mod count;
 mod digest;
 mod flavour;
 
 pub use arch::Arch;
 pub use bytes::{Bytes, ParseBytesError};
 pub use cancel::Cancel;
+pub use count::count;
 pub use digest::{Digest, DigestWriter, Hasher, ParseDigestError};
 pub use flavour::Flavour;
 
@@ -24,7 +27,7 @@ pub const EPOCH: u64 = 1_767_225_600;
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("unknown {what} `{found}`: choose one of {}", choices.join(", "))]
 pub struct UnknownChoice {
-    /// What was being chosen, in the user's words (`HV`, `ARCH`).
+    /// The subject of the choice, in the user's words (`HV`, `ARCH`).
     pub what: &'static str,
     /// The word as given.
     pub found: String,

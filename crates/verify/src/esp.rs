@@ -1,4 +1,4 @@
-//! What the firmware and the loader start.
+//! The programs that the firmware and the loader start.
 
 use crate::Report;
 use boot::{arch::check_arch, describe, loader, measure, pe, uki};
@@ -6,7 +6,7 @@ use sign::{Certificate, efi, policy::Policy};
 use tree::{Kind, Tree};
 use types::{Arch, Digest};
 
-/// Where systemd-boot looks for kernel images.
+/// systemd-boot's folder of kernel images.
 const IMAGES: &str = "efi/linux/";
 
 /// The slot that a program starts.
@@ -19,11 +19,11 @@ pub(crate) struct Root {
 /// A program of the volume.
 pub(crate) struct Program {
     pub(crate) arch: Arch,
-    /// The slot that it starts; none for the loader.
+    /// The slot that it starts; `None` for the loader.
     pub(crate) root: Option<Root>,
 }
 
-/// Judges the programs of a volume. Those with bad signatures are not looked into.
+/// Verifies the programs of a volume. Does not read programs with bad signatures.
 pub(crate) fn programs(report: &mut Report, files: &Tree, db: Option<&Certificate>) -> Vec<Program> {
     let bytes = |path: &str| {
         let file = files.iter().find(|(p, _)| p.as_str().eq_ignore_ascii_case(path));
@@ -50,7 +50,7 @@ pub(crate) fn programs(report: &mut Report, files: &Tree, db: Option<&Certificat
     }
     let mut programs = vec![Program { arch, root: None }];
     for (path, entry) in files.iter() {
-        // FAT knows no capitals
+        // FAT ignores case
         let lower = path.as_str().to_ascii_lowercase();
         let Kind::File(content) = &entry.kind else { continue };
         if !lower.ends_with(".efi") || judged.iter().any(|path| path.eq_ignore_ascii_case(&lower)) {
@@ -87,14 +87,14 @@ fn check(program: &[u8], arch: Arch, db: Option<&Certificate>) -> Result<String,
     Ok(format!("for {arch}, signed by {}", db.subject()))
 }
 
-/// A program that others have signed: whether it is as they have.
+/// Verifies a program with signatures of others.
 fn of_others(program: &[u8], arch: Arch) -> Result<String, String> {
     check_arch("it", program, arch).map_err(|e| e.to_string())?;
     let signer = efi::signer(program).map_err(|e| e.to_string())?;
     Ok(format!("for {arch}, signed by {}, for whom {} vouches", signer.subject(), signer.issuer()))
 }
 
-/// Whether what someone will have shim trust is the owner's certificate.
+/// Verifies that the certificate for shim is the owner's.
 fn certificate(found: Option<&[u8]>, db: Option<&Certificate>) -> Result<((), String), String> {
     match (found, db) {
         (None, None) => Ok(((), "none".to_owned())),
@@ -105,7 +105,7 @@ fn certificate(found: Option<&[u8]>, db: Option<&Certificate>) -> Result<((), St
     }
 }
 
-/// Whether the TPM policy of an image that has one is signed, and for what the image measures.
+/// Verifies that an image's TPM policy is signed and matches the image's measurement.
 fn policy(program: &[u8]) -> Result<String, String> {
     let Some(policy) = uki::policy(program).map_err(|e| e.to_string())? else { return Ok(String::new()) };
     let value = measure::measure(program).map_err(|e| e.to_string())?.value();

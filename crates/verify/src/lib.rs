@@ -1,4 +1,4 @@
-//! Whether a disk is a whole, signed image: judged from its bytes alone, by the code that devices use.
+//! Verifies from its bytes alone that a disk is a whole, signed image, with the code that devices use.
 //!
 //! ```text
 //! partition table (both copies)
@@ -6,9 +6,9 @@
 //!   ├─ slot with that root hash: every block ─► store: documents, every blob, architectures
 //!   └─ CONFIG: FAT
 //! ```
-//! Nothing is believed that was not checked before: where a finding is bad, what rests on it is not looked at.
+//! Each check trusts only verified bytes: after a bad finding, the checks that depend on it are skipped.
 //!
-//! Deliberately absent: what an image should contain. Whoever has its `image.json` compares.
+//! Deliberately absent: the expected content of an image. The caller compares with `image.json`.
 
 mod esp;
 mod slot;
@@ -24,34 +24,34 @@ use sign::Certificate;
 use std::{fmt, fs::File, path::Path};
 use types::{Arch, Digest};
 
-/// What was looked at, and what it is like.
+/// A checked part, and the result.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Finding {
-    /// What.
+    /// The part.
     pub what: String,
-    /// What it is, or what is wrong with it.
+    /// Its description, or the problem.
     pub result: Result<String, String>,
 }
 
-/// What is known of a disk.
+/// The findings about a disk.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Report {
     /// In the order of the disk.
     pub findings: Vec<Finding>,
     /// The root hashes of the slots that its programs start.
     pub root_hashes: Vec<Digest>,
-    /// What its programs are for.
+    /// The architectures of its programs.
     pub arch: Option<Arch>,
 }
 
 impl Report {
-    /// Whether everything is as it must be.
+    /// Whether every finding is good.
     #[must_use]
     pub fn good(&self) -> bool {
         self.findings.iter().all(|f| f.result.is_ok())
     }
 
-    /// Notes a finding; gives what was found where it is good.
+    /// Notes a finding. Returns the value of a good one.
     fn note<T>(&mut self, what: impl Into<String>, result: Result<(T, String), String>) -> Option<T> {
         let (value, result) = match result {
             Ok((value, text)) => (Some(value), Ok(text)),
@@ -74,7 +74,7 @@ impl fmt::Display for Report {
     }
 }
 
-/// Judges a raw disk. Programs must be signed by `db` where it is given, and unsigned where not.
+/// Verifies a raw disk. Programs must have a signature by `db`, or no signature if `db` is `None`.
 #[must_use]
 pub fn disk(path: &Path, db: Option<&Certificate>) -> Report {
     let mut report = Report::default();

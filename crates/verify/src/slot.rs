@@ -1,4 +1,4 @@
-//! A slot: every block of it, then what it holds.
+//! Verifies a slot: every block, then the content.
 
 use crate::esp::Root;
 use disk::Placed;
@@ -6,7 +6,7 @@ use std::{fs::File, path::Path};
 use store::Store;
 use types::{Arch, Bytes};
 
-/// Judges a slot; the text says what it holds.
+/// Verifies a slot; the text describes its content.
 pub(crate) fn check(file: &File, place: &Placed, root: &Root, arch: Arch) -> Result<String, String> {
     let folder = tempfile::tempdir().map_err(|e| e.to_string())?;
     let (image, files) = (folder.path().join("slot"), folder.path().join("store"));
@@ -30,7 +30,7 @@ pub(crate) fn check(file: &File, place: &Placed, root: &Root, arch: Arch) -> Res
     Ok(format!("{} blocks as promised, {} images for {arch}", root.data_blocks, store.images().len()))
 }
 
-/// Copies what a slot has of a partition: data, and the tree behind it.
+/// Copies a slot out of a partition: data, and the tree behind it.
 fn copy(file: &File, place: &Placed, root: &Root, to: &Path) -> Result<(), String> {
     let data = Bytes(root.data_blocks.saturating_mul(verity::BLOCK));
     let len = data.0.saturating_add(verity::overhead(data).0);

@@ -8,14 +8,14 @@ use std::{fs::File, path::Path};
 use tree::{Content, Kind, Tree};
 use types::Arch;
 
-/// Where systemd-boot looks for keys to enroll.
+/// systemd-boot's folder of keys to enroll.
 const KEYS: &str = "loader/keys";
 
-/// Writes a disk again, without signatures and without what enrolls keys. `write` makes the EFI system partition of its files,
-/// as the build does.
+/// Writes a disk again, without signatures and without keys to enroll. `write` makes the EFI system partition of its
+/// files, as the build does.
 ///
 /// # Errors
-/// A text, when the disk cannot be read or the other one not be written.
+/// A text, when reading or writing a disk fails.
 pub fn strip(
     path: &Path,
     to: &Path,
@@ -47,8 +47,8 @@ pub fn strip(
     out.sync_all().map_err(text)
 }
 
-/// The files of an EFI system partition without the owner's signatures and certificates. What starts with shim has shim as
-/// others have signed it.
+/// The files of an EFI system partition without the owner's signatures and certificates. shim keeps the signatures of
+/// others.
 fn unsigned(files: &Tree) -> Result<Tree, String> {
     let mut stripped = Tree::default();
     let owners = |path: &str| {

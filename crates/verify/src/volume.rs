@@ -1,4 +1,5 @@
-//! FAT volumes (Microsoft, *FAT File System Specification*): whether what they have twice is the same, and their files.
+//! FAT volumes (Microsoft, *FAT File System Specification*): comparing the parts that they have twice, and reading
+//! their files.
 
 use crate::{label, window::Window};
 use disk::Placed;
@@ -9,9 +10,9 @@ use std::{
 };
 use tree::{Entry, Tree, TreePath};
 
-/// A file that is read into memory is no larger.
+/// The limit of a file that is read into memory.
 const LARGEST: u64 = 1 << 30;
-/// How deep folders are looked into.
+/// The limit of nested folders.
 const DEEPEST: usize = 8;
 
 /// Reads the volume of a partition.
@@ -55,7 +56,7 @@ fn read(folder: &Dir<'_, Window<'_>>, path: &str, tree: &mut Tree, depth: usize)
     Ok(())
 }
 
-/// Compares what a volume has twice: the table of clusters, and on FAT32 the first sectors.
+/// Compares the parts that a volume has twice: the table of clusters, and on FAT32 the first sectors.
 fn copies(file: &File, place: &Placed) -> Result<(), String> {
     let mut window = Window::new(file, place);
     let mut bytes = |at: u64, len: usize| -> Result<Vec<u8>, String> {

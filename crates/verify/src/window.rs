@@ -5,7 +5,7 @@ use std::{
     os::unix::fs::FileExt as _,
 };
 
-/// A partition as a file of its own, to be read only.
+/// A partition as a read-only file of its own.
 pub(crate) struct Window<'a> {
     file: &'a File,
     start: u64,

@@ -1,7 +1,7 @@
 //! Whether this host can run guests on its processor (KVM) or must emulate them (TCG).
 //!
 //! That `/dev/kvm` exists proves nothing: inside many containers and virtual machines it is there and no real guest gets
-//! far. A boot sector proves little more: KVM emulates much of real mode by itself, and a host was seen that ran one and
+//! far. A boot sector proves little more: KVM emulates much of real mode in software, and a host was seen that ran one and
 //! died at the first floating point instruction of the firmware. So the probe boots the very firmware that images boot
 //! with, until it looks for something to boot.
 

@@ -1,10 +1,10 @@
 //! What a running guest has said so far, and waiting for more of it.
 //!
-//! Two threads feed a [`Watch`]: one reads the serial console, one QEMU's control socket. Whoever waits sleeps on a
-//! condition variable, so that an answer comes with the line that carries it and no clock is polled.
+//! Two threads feed a [`Watch`]: one reads the serial console, one QEMU's control socket. A waiting thread sleeps on a
+//! condition variable, so it wakes with the line that carries the answer and polls no clock.
 //!
-//! The two sources have no common order. A reset is told apart all the same: QEMU tells of it while its guest stands still,
-//! so what is in the console's pipe then is of the guest before the reset.
+//! The two sources have no common order. A reset has a place in the console all the same: QEMU reports it while its guest
+//! stands still, so the bytes in the console's pipe at that moment are those of the guest before the reset.
 
 use crate::qmp::Event;
 use rustix::{
@@ -77,7 +77,7 @@ impl Seen {
         self.now().iter().any(|l| l.contains(text)) || self.partial().contains(text)
     }
 
-    /// QEMU has told of something.
+    /// Adds an event that QEMU has reported.
     pub(crate) fn event(&mut self, event: Event) {
         if event.name == RESET {
             // Where the pipe cannot say how much it holds, the console's text up to now must do.

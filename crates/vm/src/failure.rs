@@ -1,4 +1,4 @@
-//! Why a guest did not get where it should, told from its serial console.
+//! Finds out from the serial console why a guest did not get where it should.
 //!
 //! ```text
 //! firmware ──► kernel ──► first stage (evek-init) ──► systemd ──► services

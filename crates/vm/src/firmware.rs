@@ -66,7 +66,7 @@ impl Firmware {
         fs::write(variables, bytes).map_err(Error::io("write", variables))
     }
 
-    /// What it needs of the machine. On x86, who writes variables is told by system management mode.
+    /// QEMU's arguments for the hardware that it needs. On x86 the flash chip accepts writes from system management mode only.
     pub(crate) fn hardware(&self, arch: Arch) -> Vec<String> {
         if *self == Self::Open || arch != Arch::Amd64 {
             return Vec::new();

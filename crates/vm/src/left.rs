@@ -1,4 +1,4 @@
-//! What a machine leaves behind in its folder, for whoever looks at its disk or lets another machine go on from there.
+//! The files that a machine leaves in its folder: tests look at its disk, and another machine goes on from there.
 
 use crate::{
     Error,
@@ -15,6 +15,7 @@ pub struct Left {
     pub(crate) tools: Tools,
     pub(crate) dir: PathBuf,
     pub(crate) image: PathBuf,
+    pub(crate) saved: Option<PathBuf>,
     pub(crate) keeps: bool,
     pub(crate) records: bool,
 }
@@ -67,7 +68,9 @@ impl Left {
         let target = Path::new(overlay).with_extension("raw");
         let (from, to) = (text(&folder.view().join(overlay)), text(&folder.view().join(&target)));
         let args = ["convert", "-q", "-f", "qcow2", "-O", "raw", &from, &to];
-        self.tools.run(&Call::new("qemu-img", args).uses(image).uses(folder))?;
+        let call = Call::new("qemu-img", args).uses(image).uses(folder);
+        let call = self.saved.iter().fold(call, |call, saved| call.uses(Uses::saved(saved)));
+        self.tools.run(&call)?;
         Ok(self.dir.join(target))
     }
 }

@@ -73,7 +73,7 @@ impl Qmp {
         let (stream_in, connected) = channel();
         let (reply_in, replies) = channel();
         thread::spawn(move || {
-            // Every end of this thread closes the channels, and with them whoever waits for an answer.
+            // Every end of this thread closes the channels, which ends every wait for an answer.
             let Ok((stream, _)) = listener.accept() else { return };
             serve(stream, &stream_in, &reply_in, &watch);
         });

@@ -221,6 +221,11 @@ impl Openings {
     }
 }
 
+/// How often the guest has opened its port, in an order of its own.
+pub(crate) fn openings(seen: &Seen) -> impl PartialOrd + use<> {
+    Openings::of(seen)
+}
+
 /// The last words of the SSH client, for an error.
 pub(crate) fn last_words(dir: &Path) -> Option<String> {
     let text = fs::read_to_string(dir.join("ssh.log")).ok()?;

@@ -5,12 +5,13 @@
 //!   Machine::dir         ──►   /vm/machine
 //!   the sockets' folder  ──►   /vm/sockets
 //!   Machine::disk        ──►   /vm/disk.raw       (read-only)
+//!   State::Saved's       ──►   /vm/saved          (read-only)
 //!                              /etc               a user, and the host's name servers
 //! ```
 //! The host's programs, when they are wanted, run in the same sandbox with the host's own root: whatever they are, they end
 //! with the program that started them.
 
-use crate::Error;
+use crate::{Error, Firmware, machine::program};
 use sandbox::{Bind, Exit, Io, Sandbox};
 use std::{
     env, fs,
@@ -21,7 +22,7 @@ use std::{
     thread,
     time::{Duration, Instant},
 };
-use types::Cancel;
+use types::{Arch, Cancel};
 
 /// Environment variable with which a user chooses the host's own QEMU.
 pub const QEMU_VARIABLE: &str = "EVEK_QEMU";
@@ -67,6 +68,10 @@ impl Uses {
 
     pub(crate) fn disk(image: &Path) -> Self {
         Self { host: image.to_owned(), inside: "/vm/disk.raw", writable: false }
+    }
+
+    pub(crate) fn saved(dir: &Path) -> Self {
+        Self { host: dir.to_owned(), inside: "/vm/saved", writable: false }
     }
 
     pub(crate) fn kvm() -> Self {
@@ -153,6 +158,13 @@ impl Tools {
     /// A file that belongs to the tools, such as firmware, as a path on the host.
     pub(crate) fn file(&self, path: &str) -> PathBuf {
         self.root().0.join(path.trim_start_matches('/'))
+    }
+
+    /// The files that decide what a machine of an architecture is: QEMU's program, the TPM's and the firmware.
+    #[must_use]
+    pub fn files(&self, arch: Arch, firmware: &Firmware) -> Vec<PathBuf> {
+        let qemu = format!("/usr/bin/{}", program(arch));
+        [qemu.as_str(), "/usr/bin/swtpm", firmware.code(arch)].iter().map(|path| self.file(path)).collect()
     }
 
     /// Starts a program. The calling thread must live as long as the program shall.

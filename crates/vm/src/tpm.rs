@@ -79,7 +79,7 @@ pub(crate) fn start(tools: &Tools, dir: &Path, sockets: &Path) -> Result<Running
     }
 }
 
-/// What QEMU is told of it.
+/// QEMU's arguments for it.
 pub(crate) fn hardware(arch: Arch, socket: &str) -> Vec<String> {
     let device = match arch {
         Arch::Amd64 => "tpm-tis,tpmdev=tpm",

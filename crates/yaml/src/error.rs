@@ -1,7 +1,7 @@
 use crate::Place;
 use std::fmt;
 
-/// Something wrong with a definition: where, what, and what would be right.
+/// An error in a definition: its place, the problem, and the accepted values.
 ///
 /// ```text
 /// hv/kvm.yml:3:1: unknown field `package`
@@ -22,7 +22,7 @@ pub struct Error {
     pub source: Option<String>,
 }
 
-/// What is wrong with a definition.
+/// The problem in a definition.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Problem {
     /// The file cannot be read.
@@ -47,26 +47,26 @@ pub enum Problem {
         /// The words that are allowed.
         allowed: Vec<String>,
     },
-    /// A field that must be there is not.
+    /// A required field is missing.
     #[error("the field `{0}` is missing")]
     MissingField(String),
-    /// A name that nothing has.
+    /// A name that does not exist.
     #[error("there is no {what} `{name}`")]
     UnknownName {
-        /// What it should name: `package`, …
+        /// The kind of name: `package`, …
         what: &'static str,
         /// The name as written.
         name: String,
         /// The names that exist.
         known: Vec<String>,
     },
-    /// Everything else that is against the rules.
+    /// Any other broken rule.
     #[error("{0}")]
     Rule(String),
 }
 
 impl Error {
-    /// The name that was probably meant.
+    /// The existing name that the author probably meant.
     #[must_use]
     pub fn nearest(&self) -> Option<&str> {
         match &self.problem {

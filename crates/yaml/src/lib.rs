@@ -1,11 +1,11 @@
-//! Strict YAML: typed values that know where they were written, and errors that show the line.
+//! Strict YAML: typed values that carry their place in the file, and errors that show the line.
 //!
 //! ```text
 //! Source (file, text) ─► parse::<T>() ─► T with Located<…> values     ─┐ rules broken later
 //!                             └─► Error: place, problem, line, caret ◄─┘ Source::error
 //! ```
-//! An unknown field, a field given twice, a wrong type and an unknown choice are errors that name what is allowed. Both the
-//! definitions of the builder and what an operator declares on a device are read so.
+//! An unknown field, a duplicate field, a wrong type and an unknown choice are errors that name the allowed values. The
+//! builder's definitions and an operator's declarations on a device share this reader.
 //!
 //! Deliberately absent: any definition, and any rule that a type cannot express.
 

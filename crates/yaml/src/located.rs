@@ -1,7 +1,7 @@
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::{cell::RefCell, fmt, ops::Deref, sync::Arc};
 
-/// A place in a definition: what an error message points to.
+/// A place in a definition, for error messages.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Place {
     /// The file: relative to the top of the repository, or as it was found on a device.
@@ -30,10 +30,10 @@ impl fmt::Display for Place {
     }
 }
 
-/// A value that knows where it was written, because an error found much later has to say so.
+/// A value with its place in a definition, so that an error that appears much later can name the place.
 ///
-/// Equality, order and serialized form are those of the value alone: a definition that only moved to another line is the
-/// same definition, and no key of the build changes.
+/// Equality, order and serialized form ignore the place: a definition that only moved to another line changes no key of
+/// the build.
 #[derive(Debug, Clone)]
 pub struct Located<T> {
     /// The value.
@@ -89,11 +89,12 @@ impl<T: Serialize> Serialize for Located<T> {
 }
 
 thread_local! {
-    /// serde hands a value its line but not its file; a file is parsed from end to end on one thread.
+    /// serde passes the line to a value, not the file. One thread parses a file from end to end, so a thread-local
+    /// names it.
     static READING: RefCell<Arc<str>> = RefCell::new("".into());
 }
 
-/// Runs a parser whose [`Located`] values shall name `file`.
+/// Runs a parser; its [`Located`] values name `file`.
 pub(crate) fn reading<R>(file: &str, parse: impl FnOnce() -> R) -> R {
     let before = READING.replace(file.into());
     let result = parse();

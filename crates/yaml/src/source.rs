@@ -31,7 +31,7 @@ impl Source {
     /// Parses the text.
     ///
     /// # Errors
-    /// The first thing that is no YAML or not of the type.
+    /// The first text that is no YAML or not of the type.
     pub fn parse<T: DeserializeOwned>(&self) -> Result<T, Error> {
         let options = serde_saphyr::options! { strict_booleans: true, with_snippet: false };
         located::reading(&self.file, || serde_saphyr::from_str_with_options(&self.text, options))
@@ -80,7 +80,7 @@ impl Source {
         Error { at, problem, source: line.map(str::to_owned) }
     }
 
-    /// The first place at or after line `from` where `word` stands by itself.
+    /// The first place at or after line `from` where `word` is a whole word.
     #[must_use]
     pub fn find(&self, word: &str, from: &Place) -> Place {
         let inside_word = |c: char| c.is_alphanumeric() || c == '-' || c == '_';

@@ -8,7 +8,7 @@ use crate::{
     },
 };
 use prost::Message;
-use std::path::Path;
+use std::{path::Path, time::Duration};
 
 /// Where the system's containerd listens.
 pub const CONTAINERD: &str = "/run/containerd/containerd.sock";
@@ -26,14 +26,14 @@ impl Containerd {
     /// # Errors
     /// [`Code::Unavailable`](crate::Code::Unavailable) when nobody listens there.
     pub async fn connect(path: &Path, namespace: &str) -> Result<Self, Status> {
-        let context = Context { namespace: namespace.to_owned(), lease: None };
+        let context = Context { namespace: namespace.to_owned(), ..Context::default() };
         Ok(Self { channel: Channel::connect(path).await?, context })
     }
 
     /// The same connection, another namespace.
     #[must_use]
     pub fn in_namespace(&self, namespace: &str) -> Self {
-        let context = Context { namespace: namespace.to_owned(), lease: None };
+        let context = Context { namespace: namespace.to_owned(), ..Context::default() };
         Self { channel: self.channel.clone(), context }
     }
 
@@ -41,6 +41,13 @@ impl Containerd {
     #[must_use]
     pub fn with_lease(&self, lease: &str) -> Self {
         let context = Context { lease: Some(lease.to_owned()), ..self.context.clone() };
+        Self { channel: self.channel.clone(), context }
+    }
+
+    /// The same connection and namespace; each call may take this long.
+    #[must_use]
+    pub fn within(&self, deadline: Duration) -> Self {
+        let context = Context { deadline: Some(deadline), ..self.context.clone() };
         Self { channel: self.channel.clone(), context }
     }
 
@@ -169,6 +176,18 @@ impl Containerd {
         Ok(answer.mounts)
     }
 
+    /// All snapshots of this namespace.
+    ///
+    /// # Errors
+    /// As containerd says.
+    pub async fn list_snapshots(&self, snapshotter: &str) -> Result<Vec<snapshot::Info>, Status> {
+        let request = snapshot::ListSnapshotsRequest { snapshotter: snapshotter.to_owned(), filters: Vec::new() };
+        let method = format!("{}List", snapshot::SERVICE);
+        let answers: Vec<snapshot::ListSnapshotsResponse> =
+            self.channel.call(&self.context, &method, &[request]).await?;
+        Ok(answers.into_iter().flat_map(|a| a.info).collect())
+    }
+
     /// Removes a snapshot.
     ///
     /// # Errors
@@ -217,12 +236,14 @@ impl Containerd {
         Ok(answer.pid)
     }
 
-    /// Waits for a process's end; its exit code.
+    /// Waits for a process's end, without a deadline; its exit code.
     ///
     /// # Errors
     /// As containerd says.
     pub async fn wait(&self, process: task::ProcessRequest) -> Result<u32, Status> {
-        let answer: task::WaitResponse = self.unary(task::TASKS, "Wait", process).await?;
+        let context = Context { deadline: None, ..self.context.clone() };
+        let method = format!("{}Wait", task::TASKS);
+        let answer: task::WaitResponse = self.channel.unary(&context, &method, process).await?;
         Ok(answer.exit_status)
     }
 

@@ -4,8 +4,11 @@ use bytes::{Buf as _, BufMut as _, Bytes, BytesMut};
 use h2::{RecvStream, SendStream, client, server};
 use http::{HeaderMap, HeaderValue, Request, Response};
 use prost::Message;
-use std::{fmt, future::Future, io, path::Path, sync::Arc};
-use tokio::net::{UnixListener, UnixStream};
+use std::{fmt, future::Future, io, path::Path, sync::Arc, time::Duration};
+use tokio::{
+    net::{UnixListener, UnixStream},
+    time::timeout,
+};
 
 /// Longest message accepted, as in containerd (16 MiB).
 const MESSAGE_MAX: usize = 16 << 20;
@@ -14,15 +17,17 @@ const MESSAGE_MAX: usize = 16 << 20;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Code {
-    /// No better word.
+    /// None of the others.
     Unknown = 2,
     /// A malformed request.
     InvalidArgument = 3,
-    /// What was asked for is not there.
+    /// The answer did not come in time.
+    DeadlineExceeded = 4,
+    /// The object does not exist.
     NotFound = 5,
-    /// What was to be made is there.
+    /// The object exists already.
     AlreadyExists = 6,
-    /// The state of things forbids it.
+    /// The object's state forbids the call.
     FailedPrecondition = 9,
     /// Not offered.
     Unimplemented = 12,
@@ -37,6 +42,7 @@ impl Code {
         Some(match text {
             b"0" => return None,
             b"3" => Self::InvalidArgument,
+            b"4" => Self::DeadlineExceeded,
             b"5" => Self::NotFound,
             b"6" => Self::AlreadyExists,
             b"9" => Self::FailedPrecondition,
@@ -159,13 +165,33 @@ fn percent_encode(text: &str) -> String {
     text.bytes().map(|b| if plain(b) { (b as char).to_string() } else { format!("%{b:02X}") }).collect()
 }
 
-/// On whose behalf a call is made, as containerd reads it from the request's headers.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+/// How long a call may take where its caller sets no other limit. The slowest call makes a container's process, which takes
+/// seconds on a busy machine; a server that needs longer than this hangs.
+pub const DEADLINE: Duration = Duration::from_secs(120);
+/// How long a connection may take to be established.
+const CONNECT_WITHIN: Duration = Duration::from_secs(20);
+
+/// Parameters of a call that containerd reads from the request's headers.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Context {
     /// containerd's namespace.
     pub namespace: String,
-    /// The lease that keeps what is made from the garbage collector.
+    /// The lease that keeps new objects from the garbage collector.
     pub lease: Option<String>,
+    /// How long the call may take. `None` is for calls that wait for an event, such as the end of a process.
+    pub deadline: Option<Duration>,
+}
+
+impl Default for Context {
+    fn default() -> Self {
+        Self { namespace: String::new(), lease: None, deadline: Some(DEADLINE) }
+    }
+}
+
+/// The deadline in gRPC's notation: at most eight digits and a unit (PROTOCOL-HTTP2.md, "Timeout").
+fn grpc_timeout(deadline: Duration) -> String {
+    let millis = deadline.as_millis();
+    if millis < 100_000_000 { format!("{millis}m") } else { format!("{}S", deadline.as_secs().min(99_999_999)) }
 }
 
 /// One connection to a server; clones share it.
@@ -181,18 +207,37 @@ impl Channel {
     /// [`Code::Unavailable`] when nobody listens there.
     pub async fn connect(path: &Path) -> Result<Self, Status> {
         let failed = |e: &dyn fmt::Display| unavailable(&format!("cannot connect to {}", path.display()), e);
-        let stream = UnixStream::connect(path).await.map_err(|e| failed(&e))?;
-        let (requests, connection) = client::handshake(stream).await.map_err(|e| failed(&e))?;
-        // ends with the connection; each call learns of a lost connection by itself
+        let connecting = async {
+            let stream = UnixStream::connect(path).await.map_err(|e| failed(&e))?;
+            client::handshake(stream).await.map_err(|e| failed(&e))
+        };
+        let connected = timeout(CONNECT_WITHIN, connecting).await;
+        let (requests, connection) = connected.map_err(|_| failed(&"the server does not accept the connection"))??;
+        // the task ends with the connection, whose loss is an error of each call on it
         tokio::spawn(async move { drop(connection.await) });
         Ok(Self { requests })
     }
 
     /// Sends `requests` as the whole request stream to `method` (`/<package>.<Service>/<Method>`) and collects the answers.
+    /// The server receives the deadline, too, and cancels the call.
     ///
     /// # Errors
-    /// The server's status, or [`Code::Unavailable`] when the connection is lost.
+    /// The server's status, [`Code::Unavailable`] when the connection is lost, or [`Code::DeadlineExceeded`].
     pub async fn call<Req: Message, Res: Message + Default>(
+        &self,
+        context: &Context,
+        method: &str,
+        requests: &[Req],
+    ) -> Result<Vec<Res>, Status> {
+        let exchange = self.exchange(context, method, requests);
+        let Some(deadline) = context.deadline else { return exchange.await };
+        timeout(deadline, exchange).await.unwrap_or_else(|_| {
+            let text = format!("{method}: no answer within {:.1} s", deadline.as_secs_f32());
+            Err(Status::new(Code::DeadlineExceeded, text))
+        })
+    }
+
+    async fn exchange<Req: Message, Res: Message + Default>(
         &self,
         context: &Context,
         method: &str,
@@ -205,6 +250,9 @@ impl Channel {
             .header("containerd-namespace", &context.namespace);
         if let Some(lease) = &context.lease {
             request = request.header("containerd-lease", lease);
+        }
+        if let Some(deadline) = context.deadline {
+            request = request.header("grpc-timeout", grpc_timeout(deadline));
         }
         let request = request.body(()).map_err(|e| Status::new(Code::InvalidArgument, format!("{method}: {e}")))?;
         let mut sender = self.requests.clone().ready().await.map_err(lost)?;
@@ -269,7 +317,7 @@ pub fn decode<T: Message + Default>(request: &Bytes) -> Result<T, Status> {
     T::decode(request.clone()).map_err(|e| Status::new(Code::InvalidArgument, format!("malformed request: {e}")))
 }
 
-/// What answers calls.
+/// A server's methods.
 pub trait Service: Send + Sync + 'static {
     /// Answers one call of `method` (`/<package>.<Service>/<Method>`).
     fn call(&self, method: &str, request: Bytes) -> Result<Reply, Status>;
@@ -367,6 +415,38 @@ mod tests {
         assert_eq!(many.len(), 3);
         let none = channel.unary::<_, StatSnapshotResponse>(&n, "/e/None", request("a".into())).await.unwrap_err();
         assert_eq!(none, Status::new(Code::NotFound, "no 100 % `/e/None` – ü"));
+    }
+
+    /// A server that accepts the connection and never answers.
+    #[tokio::test(flavor = "current_thread", start_paused = true)]
+    async fn a_server_that_does_not_answer_is_given_up_at_the_deadline() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("s");
+        let _listener = std::os::unix::net::UnixListener::bind(&path).unwrap();
+        let channel = Channel::connect(&path).await.unwrap();
+        let ask = |context: Context| {
+            let channel = channel.clone();
+            async move {
+                let request = StatSnapshotRequest::default();
+                channel.unary::<_, StatSnapshotResponse>(&context, "/e/One", request).await
+            }
+        };
+        let begin = tokio::time::Instant::now();
+        let status = ask(Context::default()).await.unwrap_err();
+        assert_eq!(status, Status::new(Code::DeadlineExceeded, "/e/One: no answer within 120.0 s"));
+        assert_eq!(begin.elapsed().as_secs(), DEADLINE.as_secs());
+        let short = Context { deadline: Some(Duration::from_millis(1500)), ..Context::default() };
+        assert_eq!(ask(short).await.unwrap_err().code, Code::DeadlineExceeded);
+        assert!((DEADLINE.as_secs()..DEADLINE.as_secs() + 3).contains(&begin.elapsed().as_secs()));
+    }
+
+    #[test]
+    fn deadlines_are_written_as_grpc_reads_them() {
+        for (deadline, text) in [(Duration::from_millis(1500), "1500m"), (DEADLINE, "120000m")] {
+            assert_eq!(grpc_timeout(deadline), text);
+        }
+        assert_eq!(grpc_timeout(Duration::from_secs(200_000)), "200000S");
+        assert_eq!(grpc_timeout(Duration::MAX), "99999999S");
     }
 
     #[tokio::test(flavor = "current_thread")]

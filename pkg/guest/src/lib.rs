@@ -1,28 +1,31 @@
-//! What `vmm` tells the first program of a container's virtual machine, and what it hears back.
+//! The protocol between `vmm` and `guest-init`, the first program of a container's virtual machine.
 //!
 //! ```text
-//! vmm ──► spec disk ──► shim        1 MiB, raw
+//! vmm ──► spec disk ──► guest-init  1 MiB, raw
 //!           0          magic, JSON of a Spec, zeros
-//!           512 KiB    JSON of a Report, zeros        ◄── shim
+//!           512 KiB    JSON of a Report, zeros        ◄── guest-init
 //! ```
-//! A disk, because every hypervisor has disks and nothing else is the same under all of them. Disks are known by what is on
-//! them, never by name or order: the spec by its magic, layers by the UUID of their EROFS, volumes by that of their ext4.
+//! It is a disk, because every hypervisor has disks and nothing else is the same under all of them. `guest-init` finds disks by
+//! their content and not by name or order: the spec by its magic, a layer by the UUID of its EROFS, a volume by the UUID of its
+//! ext4.
+//!
+//! > **Warning.** The guest writes the report. `vmm` must not trust its text.
 
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use std::{fmt, net::Ipv4Addr};
 
 /// The size of a spec disk.
 pub const SPEC_DISK: u64 = 1 << 20;
-/// Where the report is.
+/// The offset of the report.
 pub const REPORT_AT: u64 = SPEC_DISK / 2;
-/// What a spec disk begins with.
+/// The first bytes of a spec disk.
 pub const MAGIC: &[u8] = b"EVEK-GUEST-1\n";
-/// How much of a disk [`Content::of`] wants to see.
+/// How many bytes of a disk [`Content::of`] needs.
 pub const PROBED: usize = 4096;
 /// The room for a spec, and for a report.
 const ROOM: usize = (SPEC_DISK / 2) as usize;
 
-/// What is to run, and on what.
+/// A container: its process, file systems and network cards.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Spec {
@@ -46,9 +49,9 @@ pub struct Process {
     pub args: Vec<String>,
     /// `NAME=value`.
     pub env: Vec<String>,
-    /// Where it starts.
+    /// The folder that it starts in.
     pub cwd: String,
-    /// Who it runs as, as in an OCI image's configuration: `user` or `user:group`, names or numbers; root where empty.
+    /// Its user, as in an OCI image's configuration: `user` or `user:group`, names or numbers; root where empty.
     pub user: String,
 }
 
@@ -56,10 +59,13 @@ pub struct Process {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Volume {
-    /// Which ext4.
+    /// The UUID of its ext4.
     pub uuid: Uuid,
-    /// Where the container sees it.
+    /// The folder where the container sees it.
     pub target: String,
+    /// The owner of a new volume, as [`Process::user`]; where absent, `guest-init` chooses it by the image.
+    #[serde(default)]
+    pub owner: Option<String>,
 }
 
 /// A network card and its settings.
@@ -72,32 +78,32 @@ pub struct Network {
     pub address: Ipv4Addr,
     /// The length of its network's prefix.
     pub prefix: u8,
-    /// Where packets for other networks go.
+    /// The gateway to other networks.
     pub gateway: Option<Ipv4Addr>,
     /// Name servers.
     pub dns: Vec<Ipv4Addr>,
 }
 
-/// How far the guest has come.
+/// The end of a container.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase", deny_unknown_fields)]
 pub enum Report {
-    /// The process could not be started, and why.
+    /// The process could not be started, for this reason.
     Failed(String),
     /// The process has ended with this exit code; 128 and the signal's number when a signal ended it.
     Ended(i32),
 }
 
-/// What is wrong with a disk.
+/// Why a disk cannot be written or read.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// What is to be written does not fit.
+    /// A text does not fit.
     #[error("{bytes} bytes do not fit on a spec disk, which has room for {ROOM}")]
     TooLong {
         /// Its length.
         bytes: usize,
     },
-    /// What was read is not what it should be.
+    /// The disk is of another version, or damaged.
     #[error("not a spec disk of this version: {0}")]
     Malformed(#[from] serde_json::Error),
 }
@@ -140,7 +146,7 @@ impl Report {
         Ok(bytes)
     }
 
-    /// Reads what is at [`REPORT_AT`]; `None` where nothing was reported.
+    /// Reads the bytes at [`REPORT_AT`]; `None` where there is no report.
     ///
     /// # Errors
     /// When it is not a report.
@@ -176,7 +182,7 @@ impl fmt::Debug for Uuid {
     }
 }
 
-/// What is on a disk.
+/// The content of a disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Content {
     /// A spec.
@@ -185,7 +191,7 @@ pub enum Content {
     Erofs(Uuid),
     /// A volume.
     Ext4(Uuid),
-    /// Something that is not ours.
+    /// Anything else.
     Other,
 }
 

@@ -1,7 +1,7 @@
-//! The Kubernetes API of this node, over HTTPS with the administrator's certificate that k3s makes.
+//! A client of this node's Kubernetes API, over HTTPS with the administrator's certificate that k3s makes.
 //!
-//! Only reading, and only what [`crate::status`] shows: a whole client, or starting the 190 MB `kubectl`, would cost seconds
-//! on a slow device for each probe.
+//! It only reads, and only the values that [`crate::status`] shows: a whole client, or starting the 190 MB `kubectl`,
+//! would cost seconds for each probe on a slow device.
 
 use crate::{config::Paths, error::Error};
 use serde::de::DeserializeOwned;
@@ -12,9 +12,9 @@ use ureq::{
 };
 
 const SERVER: &str = "https://127.0.0.1:6443";
-/// The server is this device: what takes longer than this is not up.
+/// The limit of a request. The server is this device: after this time it is not up.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// More than a full node's list of pods needs.
+/// The limit of an answer, above a full node's list of pods.
 const LARGEST_ANSWER: u64 = 64 << 20;
 
 /// A connection to the API server.
@@ -23,7 +23,7 @@ pub(crate) struct Api {
 }
 
 impl Api {
-    /// Reads the certificates that k3s has made at its first start.
+    /// Reads the certificates that k3s made at its first start.
     pub(crate) fn open(paths: &Paths) -> Result<Self, Error> {
         let key_file = paths.tls("client-admin.key");
         let key = PrivateKey::from_pem(&bytes(&key_file)?)
@@ -45,7 +45,7 @@ impl Api {
         Ok(Self { agent: config.into() })
     }
 
-    /// The object or list at `path`; nothing where there is none.
+    /// The object or list at `path`; `None` if there is none.
     pub(crate) fn find<T: DeserializeOwned>(&self, path: &str) -> Result<Option<T>, Error> {
         let (code, text) = self.ask(path)?;
         match code {

@@ -1,7 +1,7 @@
 //! The pod network: a bridge on this node, for the host's containerd, which runs the plugins of Debian's
 //! containernetworking-plugins (CNI specification 1.0.0).
 //!
-//! No overlay network: there is one node. What leaves the bridge's network is masqueraded.
+//! There is one node, so there is no overlay network. Packets that leave the bridge's network are masqueraded.
 
 use crate::{
     config::Paths,
@@ -9,7 +9,7 @@ use crate::{
 };
 use serde_json::json;
 
-/// The part of the pod network that the cluster's first node is given.
+/// The part of the pod network that the cluster's first node receives.
 const NODE_NETWORK: &str = "10.42.0.0/24";
 
 fn conflist(paths: &Paths) -> serde_json::Value {
@@ -22,7 +22,7 @@ fn conflist(paths: &Paths) -> serde_json::Value {
                 "bridge": "cni0",
                 "isDefaultGateway": true,
                 "ipMasq": true,
-                // a pod may reach itself by its service
+                // a pod can reach itself through its service
                 "hairpinMode": true,
                 "ipam": {
                     "type": "host-local",
@@ -58,7 +58,7 @@ mod tests {
         let subnet = list["plugins"][0]["ipam"]["ranges"][0][0]["subnet"].as_str().unwrap();
         let prefix = |network: &str| network.split('.').take(2).map(str::to_owned).collect::<Vec<_>>();
         assert_eq!(prefix(subnet), prefix(crate::config::POD_NETWORK));
-        // nothing but the list lies in the folder, not even for a moment under a name that containerd reads
+        // the folder has no other file, not even for a moment under a name that containerd reads
         assert_eq!(std::fs::read_dir(folder.path().join("net.d")).unwrap().count(), 1);
     }
 }

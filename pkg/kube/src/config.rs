@@ -1,4 +1,4 @@
-//! Where everything lies, and the settings of k3s.
+//! The agent's paths, and the settings of k3s.
 
 use crate::{
     error::{Error, replace},
@@ -7,7 +7,7 @@ use crate::{
 use serde::Serialize;
 use std::path::{Path, PathBuf};
 
-/// The network that pods get their addresses from; a node of a single-node cluster gets its first /24.
+/// The network of pods' addresses; the node of a single-node cluster receives its first /24.
 pub(crate) const POD_NETWORK: &str = "10.42.0.0/16";
 /// The network of service addresses.
 const SERVICE_NETWORK: &str = "10.43.0.0/16";
@@ -21,13 +21,13 @@ pub(crate) struct Paths {
     pub(crate) state: PathBuf,
     /// Folder that containerd reads network configurations from.
     pub(crate) cni: PathBuf,
-    /// Add-ons as they come in this image.
+    /// The add-ons in this image.
     pub(crate) manifests: PathBuf,
     /// The store of the running slot.
     pub(crate) store: PathBuf,
     /// The host's state of systemd and its network daemon.
     pub(crate) systemd: PathBuf,
-    /// Network interfaces as the kernel shows them.
+    /// The kernel's folder of network interfaces.
     pub(crate) interfaces: PathBuf,
 }
 
@@ -56,7 +56,7 @@ impl Paths {
     }
 }
 
-/// What `k3s server` is told. It reads YAML, of which JSON is a part; keys are its options without dashes.
+/// The settings of `k3s server`. It reads YAML, of which JSON is a part; keys are its options without dashes.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "kebab-case")]
 struct Server<'a> {
@@ -95,11 +95,11 @@ fn server<'a>(paths: &'a Paths, node: &'a Node) -> Server<'a> {
         write_kubeconfig: paths.config("admin.kubeconfig"),
         write_kubeconfig_mode: "0600",
         resolv_conf: paths.config("resolv.conf"),
-        // the pod network is the bridge of cni.rs
+        // cni.rs makes the pod network's bridge
         flannel_backend: "none",
         // API server and kubelet are on one network: no tunnel between them
         egress_selector_mode: "disabled",
-        // its own add-ons would be downloaded; ours are in manifests.rs
+        // k3s would download the images of its own add-ons; manifests.rs has ours
         disable: vec!["coredns", "servicelb", "traefik", "local-storage", "metrics-server", "runtimes"],
         disable_network_policy: true,
         disable_cloud_controller: true,
@@ -107,9 +107,9 @@ fn server<'a>(paths: &'a Paths, node: &'a Node) -> Server<'a> {
         kubelet_arg: vec![
             // on the state partition, and one path for kubelet and containerd
             "root-dir=/persist/kubelet",
-            // the same as containerd's, whose cgroups systemd makes
+            // as containerd, so that systemd makes the cgroups
             "cgroup-driver=systemd",
-            // images are in the store: nothing is won by collecting them, and nothing could bring them back
+            // images are in the store: collecting them frees nothing, and nothing could restore them
             "image-gc-high-threshold=100",
             "image-gc-low-threshold=99",
             "container-log-max-size=5Mi",

@@ -1,10 +1,10 @@
-//! Name servers: what the host has learnt from its networks, for pods and for CoreDNS.
+//! Name servers: passes those of the host's networks to pods and to CoreDNS.
 //!
 //! ```text
 //!  /run/systemd/resolve/resolv.conf  ─┐            ┌─► config/resolv.conf        kubelet: pods with the host's DNS
 //!  /run/systemd/netif/state (DNS=)   ─┴─ refresh ──┴─► config/dns/upstream.conf  imported by CoreDNS' configuration
 //! ```
-//! k3s would fall back to a public name server where it finds none; we say that there is none. CoreDNS sees a changed file by
+//! Without a name server k3s would use a public one; we write an empty list instead. CoreDNS notices a changed file by
 //! its `reload` plugin, so a cable plugged in later needs no restart.
 
 use crate::{
@@ -18,7 +18,7 @@ use std::{fmt, fs, net::IpAddr};
 pub(crate) struct NameServers(Vec<IpAddr>);
 
 impl NameServers {
-    /// Reads what the host knows now and writes it where it changed. Tells whether it did.
+    /// Reads the host's name servers and writes them if they changed. Returns whether they did.
     pub(crate) fn refresh(&mut self, paths: &Paths) -> Result<bool, Error> {
         let resolv = fs::read_to_string(paths.systemd.join("resolve/resolv.conf")).unwrap_or_default();
         let netif = fs::read_to_string(paths.systemd.join("netif/state")).unwrap_or_default();
@@ -40,7 +40,7 @@ impl NameServers {
     }
 }
 
-/// At most three, as resolvers take; never one on the loopback, which in a pod is the pod's own.
+/// At most three, the limit of resolvers; none on the loopback, which in a pod is the pod's own.
 fn servers(resolv_conf: &str, netif_state: &str) -> Vec<IpAddr> {
     let resolv = resolv_conf.lines().filter_map(|line| line.trim().strip_prefix("nameserver"));
     let netif = netif_state.lines().filter_map(|line| line.strip_prefix("DNS=")).flat_map(str::split_whitespace);
@@ -54,7 +54,7 @@ fn servers(resolv_conf: &str, netif_state: &str) -> Vec<IpAddr> {
     found
 }
 
-/// An address as CoreDNS takes it: IPv6 in brackets.
+/// An address in CoreDNS's form: IPv6 in brackets.
 struct SocketText(IpAddr);
 
 impl fmt::Display for SocketText {

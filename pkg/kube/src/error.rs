@@ -1,4 +1,4 @@
-//! What can go wrong, as one type, because every command ends the same way: by saying it.
+//! The errors of the agent, as one type, because every command ends by printing one.
 
 use std::{
     fs,
@@ -9,41 +9,41 @@ use std::{
 /// Why a command of the agent failed.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Error {
-    /// The system refused something.
+    /// The system refused an action.
     #[error("cannot {what} {}: {error}", path.display())]
     Io {
         /// The action, such as `write`.
         what: &'static str,
-        /// On what.
+        /// The file.
         path: PathBuf,
-        /// The system's answer.
+        /// The system's error.
         error: io::Error,
     },
-    /// A program that was run failed.
+    /// A program failed.
     #[error("`{program}` failed: {text}")]
     Program {
         /// The command line.
         program: String,
-        /// What it said.
+        /// Its output.
         text: String,
     },
-    /// Something that was read is not what it should be.
+    /// Malformed input.
     #[error("cannot understand {from}: {error}")]
     Format {
-        /// File, command or address that it came from.
+        /// The file, command or address of the input.
         from: String,
-        /// Where it stops making sense.
+        /// The parser's error.
         error: String,
     },
-    /// The Kubernetes API did not answer as asked.
+    /// A request to the Kubernetes API failed.
     #[error("Kubernetes API {path}: {text}")]
     Api {
-        /// What was asked for.
+        /// The path of the request.
         path: String,
-        /// What happened.
+        /// The failure.
         text: String,
     },
-    /// An add-on names an image that is not there.
+    /// An add-on names an image that the store lacks.
     #[error("the add-on {manifest} needs the image {image}, which is not in the store: add its package to the flavour")]
     Image {
         /// The manifest's file name.
@@ -66,7 +66,7 @@ impl Error {
     }
 }
 
-/// Writes a file so that a reader sees either the old content or the new, and only when it differs. Tells whether it did.
+/// Writes a file if its content differs. A reader sees either the old content or the new. Returns whether it differed.
 pub(crate) fn replace(path: &Path, content: &str) -> Result<bool, Error> {
     if fs::read(path).is_ok_and(|old| old == content.as_bytes()) {
         return Ok(false);

@@ -8,9 +8,9 @@
 //!           ── dns      name servers ──► CoreDNS    │
 //!  kube ready, kube status ── api ── HTTPS ─────────┘
 //! ```
-//! It owns the configuration: everything that k3s reads is written anew at each start from what the device is. It does not
-//! restart k3s: when k3s ends, the agent ends with it, and the service's own restart policy starts both anew, so there is one
-//! place that restarts, and the node's address is looked for again.
+//! The agent owns the configuration: at each start it writes everything that k3s reads, from the state of the device.
+//! It does not restart k3s: when k3s ends, the agent ends too, and the service's restart policy starts both again. So
+//! there is one place that restarts, and each restart finds the node's address again.
 
 mod api;
 mod cni;
@@ -54,7 +54,7 @@ fn main() -> ExitCode {
     })
 }
 
-/// Everything that k3s reads, then k3s until it ends.
+/// Writes everything that k3s reads, then runs k3s until it ends.
 fn run(paths: &Paths) -> Result<ExitCode, Error> {
     let node = node::find(paths)?;
     talk(&format!("kube: node {} at {} ({})", node.name, node.address, node.interface));
@@ -72,7 +72,7 @@ fn run(paths: &Paths) -> Result<ExitCode, Error> {
     })
 }
 
-/// The answer to a question goes to standard output; a reader that has gone away is no error of ours.
+/// Prints an answer to standard output; a closed pipe is no error.
 fn print(text: &str) -> Result<ExitCode, Error> {
     match writeln!(io::stdout(), "{}", text.trim_end()) {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(Error::io("write to", "standard output", error)),
@@ -80,7 +80,7 @@ fn print(text: &str) -> Result<ExitCode, Error> {
     }
 }
 
-/// What is said beside answers goes to standard error; there is nothing to do when nobody listens.
+/// Prints messages to standard error; a closed pipe is no error.
 pub(crate) fn talk(text: &str) {
     let _ = writeln!(io::stderr(), "{text}");
 }

@@ -1,7 +1,7 @@
 //! Add-ons: Kubernetes manifests that k3s deploys from a folder and keeps deployed.
 //!
-//! A manifest names our images without a tag (`image: evek.local/coredns`); here the tag of the image in the running slot's
-//! store is added, so an add-on always runs the version that came with the device's image.
+//! A manifest names our images without a tag (`image: evek.local/coredns`). This module adds the tag of the image in
+//! the running slot's store, so an add-on always runs the version in the device's image.
 
 use crate::{
     config::Paths,
@@ -14,7 +14,7 @@ use std::{collections::BTreeMap, fs};
 const OURS: &str = "evek.local/";
 /// The annotation with an image's full name (OCI image-spec, annotations.md).
 const NAME: &str = "org.opencontainers.image.ref.name";
-/// Begins the names of our files in k3s' folder. k3s deletes files that are named like its own add-ons, which we disable.
+/// The prefix of our files in k3s' folder. k3s deletes files with the names of its own add-ons, which we disable.
 const PREFIX: &str = "evek-";
 
 #[derive(Debug, Deserialize)]
@@ -28,7 +28,7 @@ struct Descriptor {
     annotations: BTreeMap<String, String>,
 }
 
-/// Puts every manifest of this image where k3s looks, and removes those of an earlier image. Gives their names.
+/// Writes every manifest of this image into k3s' folder, and removes those of an earlier image. Returns their names.
 pub(crate) fn write(paths: &Paths) -> Result<Vec<String>, Error> {
     let index = read(&paths.store.join("index.json"))?;
     let images = images(&index).map_err(|error| Error::format("index.json of the store", error))?;

@@ -5,8 +5,8 @@
 //!        │ no, but a cable is plugged in ── wait a little, then
 //!        └ no ──► kube0: a dummy interface with an address of our own and a default route of last resort
 //! ```
-//! A new node is named after the device, `evek-<8 digits>`. An existing one keeps the name that it has: to Kubernetes, a node with
-//! another name is another node.
+//! The agent names a new node after the device, `evek-<8 digits>`, and keeps the name of an existing one: in Kubernetes, another
+//! name means another node.
 
 use crate::{
     config::Paths,
@@ -25,17 +25,17 @@ use std::{
 const DUMMY: &str = "kube0";
 /// Its address; outside of the pod and service networks.
 const DUMMY_ADDRESS: Ipv4Addr = Ipv4Addr::new(10, 255, 0, 1);
-/// Its default route loses against any other.
+/// Its metric: any other default route wins.
 const DUMMY_METRIC: &str = "65535";
-/// How long an interface with a cable may take to get an address.
+/// How long to wait for the address of an interface with a cable.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// Who this node is.
+/// The identity of this node.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Node {
     /// Its name in the cluster.
     pub(crate) name: String,
-    /// The address that the API server is reached at.
+    /// The address of the API server.
     pub(crate) address: Ipv4Addr,
     /// The interface that has the address.
     pub(crate) interface: String,
@@ -92,7 +92,7 @@ fn name(paths: &Paths) -> Result<String, Error> {
     Ok(name)
 }
 
-/// A host name as Kubernetes takes it (RFC 1123 label, lower case); `node` where nothing is left or the host has none.
+/// A host name in Kubernetes' form (RFC 1123 label, lower case); `node` if nothing is left or the host has no name.
 fn valid_name(host: &str) -> String {
     let label = host.split('.').next().unwrap_or_default().to_ascii_lowercase();
     let kept: String = label.chars().filter(|c| c.is_ascii_alphanumeric() || *c == '-').take(63).collect();
@@ -102,7 +102,7 @@ fn valid_name(host: &str) -> String {
     }
 }
 
-/// Interface and address of the default route, where it is not our own dummy's.
+/// Interface and address of the default route, unless it is our own dummy's.
 fn from_route() -> Result<Option<(String, Ipv4Addr)>, Error> {
     let routes: Vec<Route> = ip_json(&["-json", "-4", "route", "show", "default"])?;
     let Some(route) = best(routes) else { return Ok(None) };
@@ -147,7 +147,7 @@ fn ip_json<T: for<'de> Deserialize<'de>>(args: &[&str]) -> Result<Vec<T>, Error>
     parse(&output).map_err(|error| Error::format(format!("ip {}", args.join(" ")), error))
 }
 
-/// `ip` prints nothing at all, rather than an empty list, when there is nothing to show.
+/// `ip` prints nothing instead of an empty list.
 fn parse<T: for<'de> Deserialize<'de>>(output: &str) -> Result<Vec<T>, serde_json::Error> {
     if output.trim().is_empty() { Ok(Vec::new()) } else { serde_json::from_str(output) }
 }

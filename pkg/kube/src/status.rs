@@ -1,10 +1,10 @@
-//! What runs on this node and what does not, and whether that is enough to be called ready.
+//! The status of this node's workload, and the node's readiness.
 
 use crate::{api::Api, config::Paths, error::Error};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
-/// The Deployment without which no pod finds another.
+/// The Deployment of the cluster's DNS.
 const DNS: &str = "/apis/apps/v1/namespaces/kube-system/deployments/coredns";
 
 /// The answer of `kube status`.
@@ -15,9 +15,9 @@ pub(crate) struct Status {
     version: String,
     nodes: Vec<NodeStatus>,
     components: Vec<Component>,
-    /// How many pods there are.
+    /// The number of pods.
     pods: usize,
-    /// Those that neither run well nor have ended well.
+    /// Pods that neither run well nor ended well.
     pods_not_ready: Vec<PodStatus>,
 }
 
@@ -63,7 +63,7 @@ pub(crate) fn ready(paths: &Paths) -> Result<(), Error> {
     }
 }
 
-/// Asks the API for everything that the status shows.
+/// Reads everything that the status shows from the API.
 pub(crate) fn gather(paths: &Paths) -> Result<Status, Error> {
     let api = Api::open(paths)?;
     let deployments: List<Workload> = api.get("/apis/apps/v1/deployments")?;
@@ -77,7 +77,7 @@ pub(crate) fn gather(paths: &Paths) -> Result<Status, Error> {
     Ok(answers.status())
 }
 
-/// What the API said.
+/// The API's answers.
 struct Answers {
     version: Version,
     nodes: List<Node>,
@@ -102,7 +102,7 @@ impl Answers {
     }
 }
 
-/// What keeps the node from being ready, if anything does.
+/// The reason why the node is not ready, if there is one.
 fn obstacle(nodes: &[NodeStatus], dns: Option<&Workload>) -> Option<String> {
     if nodes.is_empty() {
         return Some("the node has not registered itself yet".to_owned());
@@ -112,7 +112,7 @@ fn obstacle(nodes: &[NodeStatus], dns: Option<&Workload>) -> Option<String> {
         return Some(format!("node {} is not ready: {reason}", node.name));
     }
     let Some(dns) = dns else { return Some("CoreDNS is not deployed yet".to_owned()) };
-    // not its condition `Available`, which holds without any pod where one may be unavailable during an update
+    // not its condition `Available`, which may hold without any pod during an update
     (component(dns).ready == 0).then(|| "no pod of CoreDNS is ready".to_owned())
 }
 
@@ -142,7 +142,7 @@ fn component(workload: &Workload) -> Component {
     }
 }
 
-/// Nothing for a pod that runs well or has ended well.
+/// `None` for a pod that runs well or ended well.
 fn pod_status(pod: &Pod) -> Option<PodStatus> {
     let status = &pod.status;
     let well = match status.phase.as_str() {
@@ -158,19 +158,19 @@ fn pod_status(pod: &Pod) -> Option<PodStatus> {
     })
 }
 
-/// The most telling reason: of a waiting or ended container, else of the pod, else of a condition that does not hold.
+/// The most specific reason: of a waiting or ended container, else of the pod, else of a false condition.
 fn pod_reason(status: &PodState) -> String {
     let containers = status.init_container_statuses.iter().chain(&status.container_statuses);
     let of_containers = containers.filter(|container| !container.ready).filter_map(|container| {
         let state = container.state.waiting.as_ref().or(container.state.terminated.as_ref())?;
-        (state.reason != "Completed").then(|| format!("{}: {}", container.name, said(&state.reason, &state.message)))
+        (state.reason != "Completed").then(|| format!("{}: {}", container.name, text_of(&state.reason, &state.message)))
     });
-    let of_pod = Some(said(&status.reason, &status.message)).filter(|text| !text.is_empty());
+    let of_pod = Some(text_of(&status.reason, &status.message)).filter(|text| !text.is_empty());
     let of_conditions = status.conditions.iter().find(|condition| condition.status == "False").map(Condition::text);
     of_containers.chain(of_pod).chain(of_conditions).next().unwrap_or_else(|| "not scheduled yet".to_owned())
 }
 
-fn said(reason: &str, message: &str) -> String {
+fn text_of(reason: &str, message: &str) -> String {
     match (reason, message) {
         (reason, "") => reason.to_owned(),
         ("", message) => message.to_owned(),
@@ -181,7 +181,7 @@ fn said(reason: &str, message: &str) -> String {
 impl Status {
     /// One JSON object.
     pub(crate) fn to_json(&self) -> String {
-        // plain strings, numbers and lists: nothing that JSON cannot say
+        // plain strings, numbers and lists: JSON can represent all of them
         serde_json::to_string_pretty(self).unwrap_or_default()
     }
 }
@@ -215,7 +215,7 @@ impl fmt::Display for Status {
     }
 }
 
-// The few fields of the API's objects that are looked at.
+// The fields of the API's objects that this module reads.
 
 #[derive(Debug, Deserialize)]
 struct List<T> {
@@ -252,7 +252,7 @@ impl Condition {
     }
 
     fn text(&self) -> String {
-        said(&self.reason, &self.message)
+        text_of(&self.reason, &self.message)
     }
 }
 
@@ -371,7 +371,7 @@ struct StateReason {
 mod tests {
     use super::*;
 
-    /// A node as its API described it, with one pod that has no image and one that waits for its volume.
+    /// A recorded answer of a node's API, with one pod without image and one that waits for its volume.
     fn recorded() -> Answers {
         let deployments: List<Workload> = serde_json::from_str(include_str!("../recorded/deployments.json")).unwrap();
         Answers {
@@ -417,10 +417,10 @@ mod tests {
             super::obstacle(&nodes, answers.workloads.iter().find(|it| it.metadata.name == "coredns"))
         };
         assert_eq!(obstacle(|_| {}), None);
-        let said = |change| obstacle(change).unwrap();
-        assert_eq!(said(|it| it.nodes.items.clear()), "the node has not registered itself yet");
+        let obstacle = |change| obstacle(change).unwrap();
+        assert_eq!(obstacle(|it| it.nodes.items.clear()), "the node has not registered itself yet");
         assert_eq!(
-            said(|it| {
+            obstacle(|it| {
                 let ready = it.nodes.items[0].status.conditions.iter_mut().find(|it| it.kind == "Ready").unwrap();
                 ready.status = "False".to_owned();
                 ready.reason = "KubeletNotReady".to_owned();
@@ -428,10 +428,13 @@ mod tests {
             }),
             "node n1 is not ready: KubeletNotReady: cni plugin not initialized"
         );
-        assert_eq!(said(|it| it.nodes.items[0].status.conditions.clear()), "node n1 is not ready: it has not said why");
-        assert_eq!(said(|it| it.workloads.clear()), "CoreDNS is not deployed yet");
         assert_eq!(
-            said(|it| it.workloads.iter_mut().for_each(|it| it.status.ready_replicas = None)),
+            obstacle(|it| it.nodes.items[0].status.conditions.clear()),
+            "node n1 is not ready: it has not said why"
+        );
+        assert_eq!(obstacle(|it| it.workloads.clear()), "CoreDNS is not deployed yet");
+        assert_eq!(
+            obstacle(|it| it.workloads.iter_mut().for_each(|it| it.status.ready_replicas = None)),
             "no pod of CoreDNS is ready"
         );
     }

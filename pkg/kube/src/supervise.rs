@@ -1,4 +1,4 @@
-//! k3s as a child: its lines are passed on, signals end it gently, and its end is ours.
+//! k3s as a child process: the agent forwards its lines, stops it on a signal, and ends when it ends.
 
 use crate::{config::Paths, error::Error, talk};
 use rustix::process::{Pid, Signal, kill_process};
@@ -14,19 +14,19 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// How long k3s may take to end after being asked to.
+/// The time limit of stopping k3s.
 const GRACE: Duration = Duration::from_secs(30);
-/// Time between two calls of what is to be done regularly.
+/// The time between two calls of `regularly`.
 const PERIOD: Duration = Duration::from_secs(10);
 
 enum Event {
-    /// We are asked to end.
+    /// A signal asks us to end.
     Stop,
-    /// k3s has ended.
+    /// k3s ended.
     Ended(std::io::Result<ExitStatus>),
 }
 
-/// Runs the k3s server until it ends or we are asked to; calls `regularly` meanwhile.
+/// Runs the k3s server until it ends or a signal asks us to end. Calls `regularly` meanwhile.
 pub(crate) fn run(paths: &Paths, regularly: impl FnMut()) -> Result<ExitCode, Error> {
     let mut command = Command::new("k3s");
     command.arg("server").arg("--config").arg(paths.config("config.yaml"));
@@ -63,7 +63,7 @@ fn watch(
             Ok(Event::Stop) if deadline.is_none() => {
                 talk(&format!("kube: stopping {name}"));
                 deadline = Some(Instant::now() + grace);
-                // it may have ended this moment, which the next event tells
+                // it may have ended at this moment; the next event shows that
                 let _ = kill_process(pid, Signal::TERM);
             }
             Err(RecvTimeoutError::Timeout) if deadline.is_some() => {
@@ -78,7 +78,7 @@ fn watch(
     }
 }
 
-/// Our exit code: success when we were asked to end, else failure, so that the service is started again.
+/// Our exit code: success after a signal, else failure, so that systemd restarts the service.
 fn verdict(name: &str, status: ExitStatus, asked: bool) -> ExitCode {
     talk(&format!("kube: {name} ended: {status}"));
     if asked { ExitCode::SUCCESS } else { ExitCode::FAILURE }
@@ -94,7 +94,7 @@ fn wait_for_signals(mut signals: Signals, events: Sender<Event>) {
     });
 }
 
-/// Writes each line of the child behind its name. Bytes that are no text are replaced rather than lost.
+/// Writes each line of the child after its name. Replaces bytes that are no text.
 fn pass_on(name: &'static str, lines: impl Read + Send + 'static) {
     thread::spawn(move || {
         for line in BufReader::new(lines).split(b'\n').map_while(Result::ok) {
@@ -115,7 +115,7 @@ mod tests {
         command
     }
 
-    /// One test, because signals are the whole process'.
+    /// One test, because signals reach the whole process.
     #[test]
     fn the_childs_end_is_ours() {
         let never = || {};

@@ -1,5 +1,5 @@
-//! `pause`: the first process of a Kubernetes pod. It holds the pod's namespaces, collects processes that lost their parent
-//! when the pod shares one process namespace, and ends when it is told to.
+//! `pause`: the first process of a Kubernetes pod. It holds the pod's namespaces, reaps orphaned processes when the pod
+//! shares one process namespace, and ends on SIGTERM or SIGINT.
 //!
 //! It opens nothing, writes nothing and takes no argument.
 

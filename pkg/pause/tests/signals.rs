@@ -1,4 +1,4 @@
-//! What the kubelet and containerd rely on.
+//! The behaviour that the kubelet and containerd need.
 
 #![allow(clippy::unwrap_used)]
 

@@ -1,4 +1,4 @@
-//! Layers of the store as folders.
+//! Layers of the store, mounted.
 
 use crate::error::Error;
 use rustix::{
@@ -11,7 +11,7 @@ use std::{
 };
 use store::Layer;
 
-/// Where a layer's files can be seen.
+/// Gives access to a layer's files.
 pub(crate) trait Layers: Send + Sync + 'static {
     /// The folder with the layer's files; mounted on first use.
     fn folder(&self, layer: &Layer) -> Result<PathBuf, Error>;

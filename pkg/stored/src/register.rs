@@ -1,10 +1,10 @@
-//! Makes the store's images known to containerd: manifest and configuration as content, layers as snapshots by name, and
-//! the image's record. No layer is copied.
+//! Registers the store's images with a containerd: manifest and configuration as content, layers as snapshots (`adopt.rs`),
+//! and the image's record. No layer is copied.
 //!
-//! Everything is referred to from the image's record by labels (containerd, `docs/garbage-collection.md`), so that the
-//! garbage collector keeps it as long as the record is there, and takes it with the record.
+//! The image's record refers to all of it by labels (containerd, `docs/garbage-collection.md`), so that the garbage
+//! collector keeps it as long as the record exists, and collects it after that.
 
-use crate::{Options, error::Error, snapshotter::REF};
+use crate::{Options, adopt::Adopter, error::Error, error::io_error};
 use api::{
     Code, Containerd, Context, Status,
     message::{
@@ -12,7 +12,6 @@ use api::{
         content::{self, WriteContentRequest},
         cri,
         image::Image as Record,
-        snapshot::PrepareSnapshotRequest,
     },
 };
 use std::{
@@ -26,7 +25,7 @@ use store::{Image, Role, Store};
 const STORE_LABEL: &str = "org.evek.store";
 /// Name of the snapshotter in containerd's configuration.
 pub(crate) const SNAPSHOTTER: &str = "stored";
-/// How long Kubernetes' interface may take to come up and list the images.
+/// How long Kubernetes' interface may take to start and list the images.
 const SEEN_WITHIN: Duration = Duration::from_secs(60);
 
 #[derive(serde::Deserialize)]
@@ -36,8 +35,7 @@ struct Slot {
 
 pub(crate) async fn run(options: &Options) -> Result<(), Error> {
     let store = Store::open(&options.store)?;
-    let slot =
-        fs::read(&options.slot).map_err(|source| Error::Io { action: "read", path: options.slot.clone(), source })?;
+    let slot = fs::read(&options.slot).map_err(io_error("read", &options.slot))?;
     let slot: Slot =
         serde_json::from_slice(&slot).map_err(|source| Error::Json { path: options.slot.clone(), source })?;
     let connection = Containerd::connect(&options.containerd, "").await.map_err(|status| Error::Containerd {
@@ -45,34 +43,34 @@ pub(crate) async fn run(options: &Options) -> Result<(), Error> {
         action: "connect",
         status,
     })?;
-    for (namespace, role) in [("services", Role::Service), ("k8s.io", Role::Payload)] {
-        let images: Vec<_> = store.images().iter().filter(|i| i.role == role).collect();
-        let containerd = connection.in_namespace(namespace);
-        let failed = |action| move |status| Error::Containerd { image: namespace.to_owned(), action, status };
-        there(containerd.create_namespace().await).map_err(failed("make the namespace"))?;
-        let lease = format!("stored-register-{}", process::id());
-        there(containerd.create_lease(&lease).await).map_err(failed("make a lease"))?;
-        let leased = containerd.with_lease(&lease);
-        let mut records = Vec::new();
-        let result = async {
-            for image in &images {
-                records.push(register(&leased, &store, image, slot.root_hash).await?);
-                println!("{namespace}: {}", image.name);
-            }
-            forget_others(&containerd, &images).await
+    let (namespace, role) = if options.payload { ("k8s.io", Role::Payload) } else { ("services", Role::Service) };
+    let adopter = Adopter { store: &store, layers: &options.layers, mountinfo: "/proc/self/mountinfo".into() };
+    let images: Vec<_> = store.images().iter().filter(|i| i.role == role).collect();
+    let containerd = connection.in_namespace(namespace);
+    let failed = |action| move |status| Error::Containerd { image: namespace.to_owned(), action, status };
+    existing(containerd.create_namespace().await).map_err(failed("make the namespace"))?;
+    let lease = format!("stored-register-{}", process::id());
+    existing(containerd.create_lease(&lease).await).map_err(failed("make a lease"))?;
+    let leased = containerd.with_lease(&lease);
+    let mut records = Vec::new();
+    let result = async {
+        for image in &images {
+            records.push(register(&leased, &adopter, image, slot.root_hash).await?);
+            println!("{namespace}: {}", image.name);
         }
-        .await;
-        containerd.delete_lease(&lease).await.map_err(failed("delete the lease"))?;
-        result?;
-        if role == Role::Payload && !records.is_empty() {
-            see(&containerd, &records).await?;
-        }
+        forget_others(&containerd, &images).await
+    }
+    .await;
+    containerd.delete_lease(&lease).await.map_err(failed("delete the lease"))?;
+    result?;
+    if role == Role::Payload && !records.is_empty() {
+        see(&containerd, &records).await?;
     }
     Ok(())
 }
 
-/// What was to be made may be there already.
-fn there<T>(result: Result<T, Status>) -> Result<(), Status> {
+/// An object that exists already is as good as a new one.
+fn existing<T>(result: Result<T, Status>) -> Result<(), Status> {
     match result {
         Err(status) if status.code != Code::AlreadyExists => Err(status),
         _ => Ok(()),
@@ -81,7 +79,7 @@ fn there<T>(result: Result<T, Status>) -> Result<(), Status> {
 
 async fn register(
     containerd: &Containerd,
-    store: &Store,
+    adopter: &Adopter<'_>,
     image: &Image,
     root_hash: types::Digest,
 ) -> Result<Record, Error> {
@@ -94,29 +92,11 @@ async fn register(
     let config = Labels::from_iter(snapshots);
     let manifest = Labels::from([("containerd.io/gc.ref.content.config".to_owned(), image.config.digest.to_string())]);
     for (descriptor, labels) in [(&image.manifest, manifest), (&image.config, config)] {
-        write(containerd, store.document(descriptor)?, descriptor, labels)
+        write(containerd, adopter.store.document(descriptor)?, descriptor, labels)
             .await
             .map_err(failed("write the content"))?;
     }
-    let mut parent = String::new();
-    for layer in &image.layers {
-        let key = format!("stored-register {}", layer.chain_id);
-        let request = PrepareSnapshotRequest {
-            snapshotter: SNAPSHOTTER.to_owned(),
-            key: key.clone(),
-            parent,
-            labels: Labels::from([(REF.to_owned(), layer.chain_id.to_string())]),
-        };
-        match containerd.prepare(request).await {
-            Err(status) if status.code == Code::AlreadyExists => {}
-            Err(status) => return Err(failed("adopt a layer")(status)),
-            Ok(_) => {
-                containerd.remove_snapshot(SNAPSHOTTER, &key).await.map_err(failed("remove a snapshot"))?;
-                return Err(Error::Foreign { image: image.name.to_string() });
-            }
-        }
-        parent = layer.chain_id.to_string();
-    }
+    adopter.adopt(containerd, image).await?;
     let record = Record {
         name: image.name.to_string(),
         labels: record_labels(image, root_hash),
@@ -138,7 +118,7 @@ async fn register(
 fn record_labels(image: &Image, root_hash: types::Digest) -> Labels {
     let mut labels = Labels::from([(STORE_LABEL.to_owned(), root_hash.to_string())]);
     if image.role == Role::Payload {
-        // listed by Kubernetes' interface, and never deleted by kubelet to make room: it takes none
+        // listed by Kubernetes' interface, and never deleted by kubelet to make room: it occupies none
         labels.insert("io.cri-containerd.image".to_owned(), "managed".to_owned());
         labels.insert("io.cri-containerd.pinned".to_owned(), "pinned".to_owned());
     }

@@ -61,7 +61,7 @@ impl<L: Layers> Service for Snapshots<L> {
                 let usage = it.usage(&stat()?)?;
                 Ok(Reply::one(&UsageResponse { size: usage.bytes as i64, inodes: usage.inodes as i64 }))
             }
-            // removal deletes by itself
+            // a removed snapshot's files are deleted already
             "Cleanup" => Ok(Reply::one(&Empty {})),
             _ => Err(unknown()),
         }

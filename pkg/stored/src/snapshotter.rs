@@ -19,7 +19,7 @@ use std::{
 };
 use store::{Layer, Store};
 
-/// Label by which containerd asks for a snapshot that the snapshotter may have by itself: the chain id.
+/// Label of a request for a snapshot that the snapshotter may have already: its value is the chain id.
 pub(crate) const REF: &str = "containerd.io/snapshot.ref";
 
 /// Key of the snapshot that a layer of the store is. It names nothing but content, so containerd may remember it over
@@ -33,7 +33,7 @@ struct StoreSnapshot {
     parent: String,
 }
 
-/// Snapshots: those of the store, and those on P3.
+/// Snapshots: the store's layers, and those in the state folder.
 pub(crate) struct Snapshotter<L> {
     layers: L,
     store: BTreeMap<String, StoreSnapshot>,
@@ -59,7 +59,9 @@ impl<L: Layers> Snapshotter<L> {
                 parent = key;
             }
         }
-        Ok(Self { layers, store: known, state: State::open(root)? })
+        let mut state = State::open(root)?;
+        state.drop_shadowed(|key| known.contains_key(key));
+        Ok(Self { layers, store: known, state })
     }
 
     /// How many snapshots the store has.
@@ -159,7 +161,7 @@ impl<L: Layers> Snapshotter<L> {
         self.state.commit(name, key, labels).map_err(failed)
     }
 
-    /// Removes a snapshot. One of the store stays, without complaint: containerd's garbage collector asks for all that it
+    /// Removes a snapshot. One of the store stays, and that is no error: containerd's garbage collector removes all that it
     /// does not use.
     pub(crate) fn remove(&mut self, key: &str) -> Result<(), Status> {
         if self.store.contains_key(key) {
@@ -182,8 +184,8 @@ impl<L: Layers> Snapshotter<L> {
         self.state.get(key).map(|record| info(key, record)).ok_or_else(|| not_found(key))
     }
 
-    /// Sets labels: the named ones, or all where none is named. Labels of the store's snapshots are containerd's own
-    /// business: it keeps them itself.
+    /// Sets labels: the named ones, or all where none is named. containerd
+    /// keeps the labels of the store's snapshots itself.
     pub(crate) fn update(&mut self, new: Info, paths: &[String]) -> Result<Info, Status> {
         let mut info = self.stat(&new.name)?;
         if paths.is_empty() {
@@ -209,14 +211,15 @@ impl<L: Layers> Snapshotter<L> {
         Ok(info)
     }
 
-    /// All snapshots. containerd's filters are not applied: it checks each answer against its filter itself, because
-    /// snapshotters need not know them (`metadata/snapshot.go`).
+    /// All snapshots, those of the store first: containerd takes the first one that has the chain id which it looks for. Its
+    /// filters are not applied: it checks each answer against its filter itself, because snapshotters need not know
+    /// them (`metadata/snapshot.go`).
     pub(crate) fn list(&self) -> Vec<Info> {
         let store = self.store.iter().map(|(key, snapshot)| store_info(key, snapshot));
         store.chain(self.state.iter().map(|(key, record)| info(key, record))).collect()
     }
 
-    /// What a snapshot takes of P3: nothing, for one of the store.
+    /// The disk space of a snapshot; one of the store takes none.
     pub(crate) fn usage(&self, key: &str) -> Result<Usage, Status> {
         if self.store.contains_key(key) {
             return Ok(Usage::default());

@@ -1,28 +1,45 @@
-//! What stands on P3: one list of snapshots, and a folder for each.
+//! Snapshots that are not layers of the store: one list of them, and a folder for each.
 //!
 //! ```text
-//! /persist/stored/snapshots.json     the list; replaced as a whole (temp, fsync, rename, fsync of the folder)
-//! /persist/stored/<id>/fs            what the snapshot holds: upper layer of an overlay, or plain files
-//! /persist/stored/<id>/work          overlay's own
-//! /persist/stored/trash/<id>         removed, being deleted
+//! <root>/snapshots.json      the list, see `list.rs`
+//! <root>/<id>/fs             the snapshot's files: upper layer of an overlay, or plain files
+//! <root>/<id>/work           overlay's own
+//! <root>/trash/<id>          removed, being deleted
+//! <root>/damaged             a copy of the last list that was damaged
 //! ```
-//! A folder is made before it is listed and unlisted before it is deleted, so that after a crash a folder may be too many
-//! but never one too few. Those too many are deleted at the next start.
+//! A folder is made before it is listed, and unlisted before it is deleted. So after a crash a folder may be too many, but
+//! never one too few; the next start deletes those that are too many. Removing a snapshot needs no free space.
+//!
+//! The list is an index: an empty one of another generation takes the place of a damaged one, whose snapshots are deleted.
+//! `stored prepare` then makes containerd's metadata anew, because it names the snapshots.
 
-use crate::error::Error;
+mod list;
+#[cfg(test)]
+#[path = "state_tests.rs"]
+#[allow(clippy::unwrap_used)]
+mod tests;
+mod usage;
+
+pub(crate) use usage::Usage;
+
+use crate::{
+    aside,
+    error::{Error, io_error},
+};
 use api::message::{Labels, snapshot::Kind};
+use list::{Files, Found, List};
 use serde::{Deserialize, Serialize};
 use std::{
-    collections::{BTreeMap, BTreeSet},
-    fs,
-    io::{self, Write as _},
-    os::unix::fs::PermissionsExt as _,
+    collections::BTreeSet,
+    fs, io,
+    os::unix::fs::{MetadataExt as _, PermissionsExt as _},
     path::{Path, PathBuf},
     thread,
     time::{SystemTime, UNIX_EPOCH},
 };
+use usage::usage;
 
-/// What kind of snapshot a record is.
+/// The kind of a snapshot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Life {
@@ -39,13 +56,6 @@ impl From<Life> for Kind {
             Life::Committed => Self::Committed,
         }
     }
-}
-
-/// Disk space of a snapshot.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-pub(crate) struct Usage {
-    pub(crate) bytes: u64,
-    pub(crate) inodes: u64,
 }
 
 /// One snapshot.
@@ -65,21 +75,11 @@ pub(crate) struct Record {
     pub(crate) usage: Option<Usage>,
 }
 
-#[derive(Debug, Default, Serialize, Deserialize)]
-struct List {
-    next: u64,
-    snapshots: BTreeMap<String, Record>,
-}
-
 /// The list, in memory and on disk.
 pub(crate) struct State {
     root: PathBuf,
+    files: Files,
     list: List,
-}
-
-fn io_error(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Error {
-    let path = path.to_owned();
-    move |source| Error::Io { action, path, source }
 }
 
 /// Nanoseconds since 1970.
@@ -87,30 +87,61 @@ pub(crate) fn now() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_nanos() as u64)
 }
 
+/// The generation of the list in `root`, for containerd's metadata; 0 where there is none yet.
+pub(crate) fn generation(root: &Path) -> Result<u64, Error> {
+    Ok(match Files::of(root).read()? {
+        Found::List(list) => list.generation,
+        Found::Nothing | Found::Damaged(_) => 0,
+    })
+}
+
 impl State {
-    /// Reads the list in `root`, and deletes folders that are not on it.
+    /// Reads the list in `root`, or begins a new one, and deletes folders that are not on it.
     pub(crate) fn open(root: &Path) -> Result<Self, Error> {
         let trash = root.join("trash");
         fs::create_dir_all(&trash).map_err(io_error("create", &trash))?;
-        // whose containers' files these are is nobody's business but root's
+        // containers' files are root's business only
         fs::set_permissions(root, fs::Permissions::from_mode(0o700)).map_err(io_error("set the mode of", root))?;
-        let path = root.join("snapshots.json");
-        let list: List = match fs::read(&path) {
-            Ok(bytes) => serde_json::from_slice(&bytes).map_err(|source| Error::Json { path, source })?,
-            Err(e) if e.kind() == io::ErrorKind::NotFound => List::default(),
-            Err(source) => return Err(Error::Io { action: "read", path, source }),
+        let files = Files::of(root);
+        let (list, found) = match files.read()? {
+            Found::List(list) => (list, true),
+            Found::Nothing => (List::default(), false),
+            Found::Damaged(why) => {
+                aside::keep(root, files.list(), &why)?;
+                let root = root.display();
+                eprintln!("all snapshots in {root} are deleted: containers get new ones, pulled images must be pulled again");
+                (List { generation: now(), ..List::default() }, false)
+            }
         };
-        let state = Self { root: root.to_owned(), list };
+        let state = Self { root: root.to_owned(), files, list };
+        // also where nothing has changed, so that both files have their blocks
+        if let Err(e) = state.save() {
+            if !found {
+                return Err(e);
+            }
+            eprintln!("{e}; containers can be removed, and started when there is room");
+        }
         let known: BTreeSet<_> = state.list.snapshots.values().map(|r| r.id.to_string()).collect();
         for entry in fs::read_dir(root).map_err(io_error("read", root))? {
             let name = entry.map_err(io_error("read", root))?.file_name();
             let name = name.to_string_lossy();
             if name.parse::<u64>().is_ok() && !known.contains(&*name) {
-                state.to_trash(&name)?;
+                state.discard(&name);
             }
         }
         state.empty_trash();
         Ok(state)
+    }
+
+    /// Forgets snapshots with keys that belong to the store. Nothing here makes such a snapshot.
+    pub(crate) fn drop_shadowed(&mut self, belongs: impl Fn(&str) -> bool) {
+        self.list.snapshots.retain(|key, record| {
+            let keep = !belongs(key);
+            if !keep {
+                eprintln!("snapshot {key} is a layer of the store: the one in folder {} is dropped", record.id);
+            }
+            keep
+        });
     }
 
     pub(crate) fn get(&self, key: &str) -> Option<&Record> {
@@ -139,7 +170,7 @@ impl State {
         self.root.join(id.to_string())
     }
 
-    /// Makes the folders of a new snapshot and puts it on the list. `model` is a folder whose owner and mode the new root
+    /// Makes the folders of a new snapshot and adds it to the list. `model` is a folder whose owner and mode the new root
     /// takes over.
     pub(crate) fn add(
         &mut self,
@@ -150,29 +181,33 @@ impl State {
         model: Option<&Path>,
     ) -> Result<(), Error> {
         let id = self.list.next;
-        let folder = self.folder(id);
-        if folder.exists() {
-            self.to_trash(&id.to_string())?;
+        // a view of what is below it has no files of its own, and none are made on a full disk
+        if life != Life::View || parent.is_empty() {
+            self.make_folders(id, model).inspect_err(|_| self.discard(&id.to_string()))?;
         }
-        for folder in [folder.join("fs"), folder.join("work")] {
-            fs::create_dir_all(&folder).map_err(io_error("create", &folder))?;
-        }
-        let top = folder.join("fs");
-        let mut mode = 0o755;
-        if let Some(model) = model {
-            use std::os::unix::fs::MetadataExt as _;
-            let meta = fs::metadata(model).map_err(io_error("look at", model))?;
-            std::os::unix::fs::chown(&top, Some(meta.uid()), Some(meta.gid())).map_err(io_error("chown", &top))?;
-            mode = meta.mode() & 0o7777;
-        }
-        fs::set_permissions(&top, fs::Permissions::from_mode(mode)).map_err(io_error("set the mode of", &top))?;
         let (created, updated) = (now(), now());
         let record = Record { id, parent: parent.to_owned(), life, created, updated, labels, usage: None };
         self.list.next = id + 1;
         self.list.snapshots.insert(key.to_owned(), record);
         self.save().inspect_err(|_| {
             self.list.snapshots.remove(key);
+            self.discard(&id.to_string());
         })
+    }
+
+    fn make_folders(&self, id: u64, model: Option<&Path>) -> Result<(), Error> {
+        let folder = self.folder(id);
+        for folder in [folder.join("fs"), folder.join("work")] {
+            fs::create_dir_all(&folder).map_err(io_error("create", &folder))?;
+        }
+        let top = folder.join("fs");
+        let mut mode = 0o755;
+        if let Some(model) = model {
+            let meta = fs::metadata(model).map_err(io_error("look at", model))?;
+            std::os::unix::fs::chown(&top, Some(meta.uid()), Some(meta.gid())).map_err(io_error("chown", &top))?;
+            mode = meta.mode() & 0o7777;
+        }
+        fs::set_permissions(&top, fs::Permissions::from_mode(mode)).map_err(io_error("set the mode of", &top))
     }
 
     /// Makes an active snapshot a committed one under another name, once its files are safely on disk.
@@ -202,14 +237,14 @@ impl State {
         })
     }
 
-    /// Takes a snapshot off the list; its files are deleted in the background.
+    /// Takes a snapshot off the list; its files are deleted in the background. That works on a full disk, too.
     pub(crate) fn remove(&mut self, key: &str) -> Result<(), Error> {
         let Some(record) = self.list.snapshots.remove(key) else { return Ok(()) };
         let id = record.id;
         self.save().inspect_err(|_| {
             self.list.snapshots.insert(key.to_owned(), record);
         })?;
-        self.to_trash(&id.to_string())?;
+        self.discard(&id.to_string());
         self.empty_trash();
         Ok(())
     }
@@ -222,11 +257,17 @@ impl State {
         }
     }
 
-    fn to_trash(&self, name: &str) -> Result<(), Error> {
+    /// Deletes a folder that is not listed: it goes to the trash, or is deleted where it is when a full disk has no room
+    /// for its name there. A folder that stays is deleted at the next start.
+    fn discard(&self, name: &str) {
         let from = self.root.join(name);
-        // the same id may be in the trash from before a crash
         let to = self.root.join("trash").join(format!("{name}-{}", now()));
-        fs::rename(&from, &to).map_err(io_error("remove", &from))
+        match fs::rename(&from, &to) {
+            Err(e) if e.kind() != io::ErrorKind::NotFound => {
+                thread::spawn(move || delete(&from));
+            }
+            _ => {}
+        }
     }
 
     fn empty_trash(&self) {
@@ -234,58 +275,20 @@ impl State {
         thread::spawn(move || {
             let Ok(entries) = fs::read_dir(&trash) else { return };
             for entry in entries.flatten() {
-                if let Err(e) = fs::remove_dir_all(entry.path()) {
-                    // another sweep may be deleting the same; what stays is tried again at the next one
-                    if e.kind() != io::ErrorKind::NotFound {
-                        eprintln!("cannot delete {}: {e}", entry.path().display());
-                    }
-                }
+                delete(&entry.path());
             }
         });
     }
 
     fn save(&self) -> Result<(), Error> {
-        let path = self.root.join("snapshots.json");
-        let temporary = self.root.join("snapshots.json.new");
-        let bytes = serde_json::to_vec(&self.list).map_err(|source| Error::Json { path: path.clone(), source })?;
-        let write = || {
-            let mut file = fs::File::create(&temporary)?;
-            file.write_all(&bytes)?;
-            file.sync_data()?;
-            fs::rename(&temporary, &path)?;
-            fs::File::open(&self.root)?.sync_all()
-        };
-        write().map_err(io_error("write", &path))
+        self.files.write(&self.list)
     }
 }
 
-fn usage(root: &Path) -> Result<Usage, Error> {
-    use std::os::unix::fs::MetadataExt as _;
-    let mut usage = Usage::default();
-    let mut seen = BTreeSet::new();
-    let mut folders = vec![root.to_owned()];
-    while let Some(folder) = folders.pop() {
-        let entries = match fs::read_dir(&folder) {
-            Ok(entries) => entries,
-            // a container is at work in there
-            Err(e) if e.kind() == io::ErrorKind::NotFound => continue,
-            Err(source) => return Err(Error::Io { action: "read", path: folder, source }),
-        };
-        for entry in entries {
-            let entry = entry.map_err(io_error("read", &folder))?;
-            let meta = match entry.metadata() {
-                Ok(meta) => meta,
-                Err(e) if e.kind() == io::ErrorKind::NotFound => continue,
-                Err(source) => return Err(Error::Io { action: "look at", path: entry.path(), source }),
-            };
-            if meta.nlink() == 1 || meta.is_dir() || seen.insert(meta.ino()) {
-                usage.bytes += meta.blocks() * 512;
-                usage.inodes += 1;
-            }
-            if meta.is_dir() {
-                folders.push(entry.path());
-            }
-        }
+/// Deletes a folder. Another sweep may be deleting the same one; a folder that stays is tried again at the next sweep.
+fn delete(folder: &Path) {
+    match fs::remove_dir_all(folder) {
+        Err(e) if e.kind() != io::ErrorKind::NotFound => eprintln!("cannot delete {}: {e}", folder.display()),
+        _ => {}
     }
-    Ok(usage)
 }

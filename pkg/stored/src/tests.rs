@@ -78,7 +78,8 @@ fn a_layer_of_the_store_exists_without_being_made() {
     assert_eq!(s.usage(&base.name).unwrap(), Usage::default());
     s.remove(&base.name).unwrap();
     assert_eq!(s.stat(&base.name).unwrap(), base, "it cannot be removed");
-    assert!(!world.dir.path().join("state/snapshots.json").exists(), "nothing was written");
+    let list = fs::read_to_string(world.dir.path().join("state/snapshots.json")).unwrap();
+    assert_eq!(list.trim_end(), r#"{"next":0,"generation":0,"snapshots":{}}"#, "nothing was written about it");
 }
 
 #[test]
@@ -183,14 +184,31 @@ fn snapshots_outlive_a_restart_and_left_overs_do_not() {
     let state = world.dir.path().join("state");
     // as after a crash between making the folder and writing the list, and in the middle of writing the list
     fs::create_dir_all(state.join("7/fs")).unwrap();
-    fs::write(state.join("snapshots.json.new"), b"{\"next\":").unwrap();
+    fs::write(state.join("snapshots.json.spare"), b"{\"next\":").unwrap();
     drop(s);
     let s = world.open();
     assert_eq!(s.list(), before);
     assert!(!state.join("7").exists() && state.join("0").exists());
     drop(s);
     fs::write(state.join("snapshots.json"), b"{\"next\":").unwrap();
-    let store = Store::open(&world.dir.path().join("store")).unwrap();
-    let Err(e) = Snapshotter::open(&state, &store, Folders(state.clone())) else { panic!("damage went unnoticed") };
-    assert!(e.to_string().contains("snapshots.json is damaged"), "{e}");
+    assert_eq!(world.open().list().len(), 2, "those of the store");
+    assert!(!state.join("0").exists());
+}
+
+#[test]
+fn a_planted_snapshot_does_not_replace_a_layer_of_the_store() {
+    let world = World::new();
+    drop(world.open());
+    let state = world.dir.path().join("state");
+    fs::create_dir_all(state.join("1/fs")).unwrap();
+    let record = r#"{"id":1,"parent":"","life":"committed","created":1,"updated":1,"labels":{}}"#;
+    let list = format!(r#"{{"next":2,"snapshots":{{"{}":{record},"{}":{record}}}}}"#, world.key(0), world.key(1));
+    fs::write(state.join("snapshots.json"), list.replacen(r#""id":1"#, r#""id":0"#, 1)).unwrap();
+    let mut s = world.open();
+    let view = s.view("v", &world.key(1), Labels::new()).unwrap();
+    let layers = world.dir.path().join("layers");
+    let [base, top] = [&b"base"[..], b"top"].map(|b| layers.join(Digest::of(b).hex()).display().to_string());
+    assert_eq!(view[0].options, ["index=off".to_owned(), format!("lowerdir={top}:{base}")]);
+    assert!(!state.join("2").exists(), "a view of layers has no files of its own");
+    assert_eq!(s.list().iter().filter(|i| i.name == world.key(0)).count(), 1);
 }

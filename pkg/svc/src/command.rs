@@ -12,6 +12,8 @@ Usage: svc run <package>                    run it, until it ends; for its syste
 
 Options:
   --store <DIR>         where the store is mounted [/run/evek/store]
+  --layers <DIR>        where its layers are mounted [/run/evek/layers]
+  --snapshots <DIR>     where containers' writes go [/run/evek/snapshots]
   --run <DIR>           where pipes and states are kept [/run/evek/svc]
   --containerd <PATH>   containerd's socket [/run/containerd/containerd.sock]";
 
@@ -25,6 +27,8 @@ pub(crate) enum Command {
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Options {
     pub(crate) store: PathBuf,
+    pub(crate) layers: PathBuf,
+    pub(crate) snapshots: PathBuf,
     pub(crate) run: PathBuf,
     pub(crate) containerd: PathBuf,
 }
@@ -35,19 +39,26 @@ fn usage(what: impl Into<String>) -> Error {
 
 /// Options come before the first word that is not one; what follows `exec <package>` is the program's.
 pub(crate) fn parse(mut args: impl Iterator<Item = String>) -> Result<(Command, Options), Error> {
-    let mut options =
-        Options { store: "/run/evek/store".into(), run: "/run/evek/svc".into(), containerd: api::CONTAINERD.into() };
+    let mut options = Options {
+        store: "/run/evek/store".into(),
+        layers: "/run/evek/layers".into(),
+        snapshots: "/run/evek/snapshots".into(),
+        run: "/run/evek/svc".into(),
+        containerd: api::CONTAINERD.into(),
+    };
     let verb = loop {
         let arg = args.next().ok_or_else(|| usage("no command given"))?;
-        let place = match arg.as_str() {
+        let path = match arg.as_str() {
             "--store" => &mut options.store,
+            "--layers" => &mut options.layers,
+            "--snapshots" => &mut options.snapshots,
             "--run" => &mut options.run,
             "--containerd" => &mut options.containerd,
             _ => break arg,
         };
         let value = args.next().ok_or_else(|| usage(format!("{arg} needs a value")))?;
-        // containerd and its shims, which are given such paths, work in other folders
-        *place = std::path::absolute(&value).map_err(|e| usage(format!("{arg} {value}: {e}")))?;
+        // containerd and its shims, which receive such paths, work in other folders
+        *path = std::path::absolute(&value).map_err(|e| usage(format!("{arg} {value}: {e}")))?;
     };
     let mut package = || args.next().ok_or_else(|| usage(format!("{verb} needs the name of a package")));
     let command = match verb.as_str() {

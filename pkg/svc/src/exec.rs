@@ -15,7 +15,10 @@ use std::{
     time::Duration,
 };
 use store::Store;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    time::timeout,
+};
 
 /// `SIGKILL`.
 pub(crate) const KILL: u32 = 9;
@@ -118,7 +121,11 @@ impl std::fmt::Display for Try {
 /// check their writes fail.
 const NOWHERE: &str = "file:///dev/null";
 
-/// Runs a program in the container without input, drops its output, and waits at most `at_most` for it.
+/// How long the container may take to end a program that was killed.
+const KILLED_WITHIN: Duration = Duration::from_secs(10);
+
+/// Runs a program in the container without input, drops its output, and waits at most `at_most` for each step of it: making
+/// the process, starting it, its end.
 pub(crate) async fn probe(
     containerd: &Containerd,
     package: &str,
@@ -134,26 +141,33 @@ pub(crate) async fn probe(
         stderr: NOWHERE.to_owned(),
         ..ExecProcessRequest::default()
     };
+    let containerd = containerd.within(at_most.max(KILLED_WITHIN));
     containerd.exec(request).await?;
     let id = ProcessRequest { container_id: package.to_owned(), exec_id };
     let end = match containerd.start(id.clone()).await {
-        Ok(_) => match tokio::time::timeout(at_most, containerd.wait(id.clone())).await {
+        Ok(_) => match timeout(at_most, containerd.wait(id.clone())).await {
             Ok(Ok(0)) => Ok(Try::Ready),
             Ok(Ok(code)) => Ok(Try::Failed(code)),
             Ok(Err(status)) => Err(status),
-            Err(_) => {
-                let ProcessRequest { container_id, exec_id } = id.clone();
-                let kill = KillRequest { container_id, exec_id, signal: KILL, all: false };
-                match containerd.kill(kill).await {
-                    Ok(()) => containerd.wait(id.clone()).await.map(|_| Try::TimedOut),
-                    Err(status) if status.code == Code::NotFound => Ok(Try::TimedOut),
-                    Err(status) => Err(status),
-                }
-            }
+            Err(_) => kill(&containerd, &id).await.map(|()| Try::TimedOut),
         },
         Err(status) => Err(status),
     };
-    // a record left behind goes with the task; the end of the try counts more
+    // a record left behind goes with the task; the end of the try is more important
     let _ = containerd.delete_process(id).await;
     end
+}
+
+/// Kills a program and waits for its end.
+async fn kill(containerd: &Containerd, id: &ProcessRequest) -> Result<(), Status> {
+    let ProcessRequest { container_id, exec_id } = id.clone();
+    match containerd.kill(KillRequest { container_id, exec_id, signal: KILL, all: false }).await {
+        Err(status) if status.code == Code::NotFound => return Ok(()),
+        killed => killed?,
+    }
+    let ended = timeout(KILLED_WITHIN, containerd.wait(id.clone())).await;
+    ended.map_or_else(
+        |_| Err(Status::new(Code::DeadlineExceeded, "the program does not end after SIGKILL")),
+        |ended| ended.map(|_| ()),
+    )
 }

@@ -9,11 +9,12 @@
 //! The container's processes are in the unit's own cgroup (`evek.slice/evek-<package>.service/container`), so that
 //! systemd shows them, accounts for them, and kills them when `svc` is gone.
 //!
-//! It does not restart, order or enable anything: that is systemd's. It keeps nothing on disk.
+//! It does not restart, order or enable anything: that is systemd's. Its own files are in /run.
 
 mod command;
 mod error;
 mod exec;
+mod folders;
 mod run;
 mod spec;
 mod status;

@@ -1,17 +1,22 @@
 //! The life of a service's container.
+//!
+//! The image's configuration and the container's specification come from the store, which dm-verity covers. containerd
+//! contributes the mounts of the container's root, and those are compared with the image's layers before they are used
+//! (`api::Root`).
 
 use crate::{
     NAMESPACE, Options, SNAPSHOTTER,
     error::Error,
     exec::{KILL, Try, any, exit_code, probe},
+    folders,
     spec::{self, Bounding, Host},
     status::{self, Phase},
     stdio::Pipes,
 };
 use api::{
-    Code, Containerd, Status,
+    Code, Containerd, LayerMount, Root, Status,
     message::{
-        Labels,
+        Labels, Mount,
         snapshot::PrepareSnapshotRequest,
         task::{Container, CreateTaskRequest, KillRequest, ProcessRequest, Runtime},
     },
@@ -36,18 +41,18 @@ const AWAY_AT_MOST: Duration = Duration::from_secs(60);
 /// systemd-resolved's own address (resolved.conf(5)); unlike its file, it never changes.
 const RESOLV_CONF: &str = "nameserver 127.0.0.53\noptions edns0 trust-ad\nsearch .\n";
 
-/// Runs the service until it ends or this program is told to stop; the exit code for systemd.
+/// Runs the service until it ends or systemd stops this program; the exit code for systemd.
 pub(crate) async fn run(store: &Store, package: &str, options: &Options) -> Result<u8, Error> {
     let (image, service) = store.service(package)?;
     let mut stop = signal(SignalKind::terminate()).map_err(Error::system("receive signals"))?;
     keep_watchdog();
-    status::note(options, package, Phase::Starting)?;
+    status::note(options, package, Phase::Starting, &[])?;
     let connect = Containerd::connect(&options.containerd, NAMESPACE).await;
     let containerd = connect.map_err(Error::containerd("connect"))?;
     // left over when this program was killed
     remove(&containerd, package).await?;
     let pipes = Pipes::open(options.run.join(package))?;
-    let made = start(&containerd, package, image, service, &pipes, options).await;
+    let made = start(&containerd, store, image, service, &pipes, options).await;
     let ended = match made {
         Ok(()) => watch(&containerd, package, image, service, &mut stop, options).await,
         Err(e) => Err(e),
@@ -63,15 +68,15 @@ pub(crate) async fn run(store: &Store, package: &str, options: &Options) -> Resu
 }
 
 fn tell(state: &str) -> Result<(), Error> {
-    notify(state).map_err(Error::system("tell systemd"))
+    notify(state).map_err(Error::system("notify systemd"))
 }
 
-/// Tells systemd, as often as it wants, that this program's one thread still turns.
+/// Notifies systemd, at the period of the unit's watchdog, that this program's one thread still turns.
 fn keep_watchdog() {
     let Some(period) = watchdog() else { return };
     tokio::spawn(async move {
         loop {
-            // systemd not hearing it is what a watchdog is for
+            // a notice that systemd does not receive is the watchdog's concern
             let _ = notify("WATCHDOG=1");
             sleep(period).await;
         }
@@ -86,16 +91,17 @@ fn cgroup(own: &str, package: &str) -> String {
 
 async fn start(
     containerd: &Containerd,
-    package: &str,
+    store: &Store,
     image: &Image,
     service: &ServiceSpec,
     pipes: &Pipes,
     options: &Options,
 ) -> Result<(), Error> {
+    let package = image.name.package();
     let begin = Instant::now();
-    for mount in service.mounts.iter().filter(|m| m.create) {
-        fs::create_dir_all(&mount.source).map_err(Error::io("create", &mount.source))?;
-    }
+    let volatile = options.run.join(package).join("volatile");
+    let service = &folders::made(service, &volatile)?;
+    status::note(options, package, Phase::Starting, &folders::replaced(service, &volatile))?;
     let resolv_conf = options.run.join("resolv.conf");
     fs::write(&resolv_conf, RESOLV_CONF).map_err(Error::io("write", &resolv_conf))?;
     let path = Path::new("/proc/self/cgroup");
@@ -124,6 +130,7 @@ async fn start(
         labels: Labels::new(),
     };
     let rootfs = containerd.prepare(request).await.map_err(Error::containerd("make the container's root"))?;
+    verify_root(store, image, &rootfs, options)?;
     let task = CreateTaskRequest {
         container_id: package.to_owned(),
         rootfs,
@@ -136,6 +143,20 @@ async fn start(
     let pid = containerd.start(main_process(package)).await.map_err(Error::containerd("start the process"))?;
     eprintln!("{} started as process {pid} in {} ms", image.name, begin.elapsed().as_millis());
     Ok(())
+}
+
+/// The root is the image's layers in the store, with a writable folder above.
+fn verify_root(store: &Store, image: &Image, rootfs: &[Mount], options: &Options) -> Result<(), Error> {
+    let mount = |layer: &store::Layer| LayerMount {
+        folder: options.layers.join(layer.blob.hex()),
+        blob: store.blob(&layer.blob),
+    };
+    let layers: Vec<_> = image.layers.iter().map(mount).collect();
+    let path = Path::new("/proc/self/mountinfo");
+    let mountinfo = fs::read_to_string(path).map_err(Error::io("read", path))?;
+    let root = Root { layers: &layers, writable: Some(&options.snapshots) };
+    root.verify(rootfs, &mountinfo)
+        .map_err(|source| Error::Root { package: image.name.package().to_owned(), source })
 }
 
 fn main_process(package: &str) -> ProcessRequest {
@@ -181,21 +202,25 @@ async fn watch(
         _ = stop.recv() => {}
         result = async {
             become_ready(containerd, package, image, service).await?;
-            status::note(options, package, Phase::Ready)?;
+            status::change(options, package, Phase::Ready)?;
             tell(&format!("READY=1\nSTATUS={} is ready", image.name))?;
             std::future::pending::<Result<(), Error>>().await
         } => result?,
     }
-    // told to stop: whatever the exit code, that is no failure
+    // systemd stops the service: no exit code is a failure
     tell("STOPPING=1")?;
-    status::note(options, package, Phase::Stopping)?;
+    status::change(options, package, Phase::Stopping)?;
     send(options, package, TERM, false).await.map_err(Error::containerd("stop the process"))?;
     match timeout(STOP_WITHIN, &mut end).await {
         Ok(code) => drop(code?),
         Err(_) => {
             eprintln!("{package} has not ended {} s after SIGTERM: killing it", STOP_WITHIN.as_secs());
             send(options, package, KILL, true).await.map_err(Error::containerd("kill the process"))?;
-            end.await?;
+            let ended = timeout(STOP_WITHIN, end).await.map_err(|_| Error::Unfit {
+                package: package.to_owned(),
+                what: format!("its process does not end within {} s after SIGKILL", STOP_WITHIN.as_secs()),
+            })?;
+            drop(ended?);
         }
     }
     Ok(0)
@@ -215,7 +240,7 @@ async fn become_ready(
     let Some(ready) = &service.ready else { return Ok(()) };
     let process = spec::process(package, image, service, &ready.exec, &Bounding::own()?)?;
     let begin = Instant::now();
-    let mut told = None;
+    let mut noted = None;
     loop {
         let last = match probe(containerd, package, &process, Duration::from_secs(ready.timeout.into())).await {
             Ok(Try::Ready) => {
@@ -223,16 +248,16 @@ async fn become_ready(
                 return Ok(());
             }
             Ok(last) => last.to_string(),
-            // its process may be ending, or containerd restarting: whoever waits for that will say so
+            // its process may be ending, or containerd restarting: `wait` reports both
             Err(status) => status.to_string(),
         };
         if let Some(seconds) = ready.give_up.filter(|s| begin.elapsed() > Duration::from_secs((*s).into())) {
             let probe = ready.exec.join(" ");
             return Err(Error::NotReady { package: package.to_owned(), seconds, probe, last });
         }
-        if told.as_ref() != Some(&last) {
+        if noted.as_ref() != Some(&last) {
             tell(&format!("STATUS=Not ready: probe ended with {last}"))?;
-            told = Some(last);
+            noted = Some(last);
         }
         sleep(Duration::from_secs(ready.period.into())).await;
     }
@@ -244,7 +269,7 @@ async fn send(options: &Options, package: &str, signal: u32, all: bool) -> Resul
     gone(containerd.kill(request).await)
 }
 
-/// What is to be removed may be gone already.
+/// An object that does not exist is removed already.
 fn gone<T>(result: Result<T, Status>) -> Result<(), Status> {
     match result {
         Err(status) if status.code != Code::NotFound => Err(status),
@@ -271,13 +296,6 @@ async fn remove(containerd: &Containerd, package: &str) -> Result<(), Error> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::cgroup;
-
-    #[test]
-    fn the_container_is_in_the_units_cgroup() {
-        assert_eq!(cgroup("0::/evek.slice/evek-a.service/svc\n", "a"), "/evek.slice/evek-a.service/container");
-        assert_eq!(cgroup("0::/user.slice/session-1.scope\n", "a"), "/evek/a");
-        assert_eq!(cgroup("12:pids:/\n", "a"), "/evek/a");
-    }
-}
+#[path = "run_tests.rs"]
+#[allow(clippy::unwrap_used)]
+mod tests;

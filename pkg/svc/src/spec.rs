@@ -79,11 +79,11 @@ impl Bounding {
     }
 }
 
-/// What of the host a specification depends on.
+/// The facts of the host that a specification depends on.
 pub(crate) struct Host<'a> {
     /// The container's cgroup.
     pub(crate) cgroup: &'a str,
-    /// What a privileged container gets.
+    /// The capabilities of a privileged container.
     pub(crate) bounding: &'a Bounding,
     /// A file to see as /etc/resolv.conf, for a container on the host's network.
     pub(crate) resolv_conf: &'a Path,
@@ -191,7 +191,7 @@ pub(crate) fn container(package: &str, image: &Image, spec: &ServiceSpec, host: 
             "options": ["bind", "ro"],
         }));
     }
-    all.extend(spec.mounts.iter().map(mount));
+    all.extend(spec.mounts.iter().filter(|m| !m.optional || Path::new(&m.source).exists()).map(mount));
     let mut text = json!({
         "ociVersion": "1.0.2",
         "process": process(package, image, spec, &spec.exec, host.bounding)?,

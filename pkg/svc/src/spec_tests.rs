@@ -128,3 +128,16 @@ fn no_capability_is_passed_on_that_is_not_there() {
     assert_eq!(some.names(), ["CAP_CHOWN", "CAP_KILL", "CAP_CHECKPOINT_RESTORE"]);
     assert!(Bounding::parse("CapBnd:\tx").is_none() && Bounding::parse("").is_none());
 }
+
+#[test]
+fn an_optional_mount_that_the_host_does_not_have_is_left_out() {
+    let spec = r#"{"exec": ["p"], "mounts": [{"source": "/none/apps", "optional": true}, {"source": "/", "target": "/host",
+        "optional": true}, {"source": "/none/needed"}]}"#;
+    world(spec, |image, spec| {
+        let c = container("s", image, spec, &host()).unwrap();
+        let targets: Vec<_> =
+            c["mounts"].as_array().unwrap().iter().map(|m| m["destination"].as_str().unwrap()).collect();
+        assert!(!targets.contains(&"/none/apps"), "{targets:?}");
+        assert!(targets.contains(&"/host") && targets.contains(&"/none/needed"), "{targets:?}");
+    });
+}

@@ -6,18 +6,19 @@ use types::Bytes;
 pub(crate) const USAGE: &str = "\
 Updates this device: another image into the slot that is not running
 
-Usage: update status [--json]         both slots, what starts next, and what became of the last update
+Usage: update status [--json]         both slots, the next start, and the result of the last update
        update apply [<source>] [options]
-                                      fetch, check and write an update; it starts with the next restart
+                                      fetch, verify and write an update; it starts with the next restart
        update rollback [--reboot]     go back to the other slot
        update resume                  go on with an update that was interrupted
-       update trial | bless           for the system's own units
+       update report | trial | bless | emergency
+                                      for the system's own units
 
 Sources: a folder or .tar file; http(s)://… of a web server with such a folder; oci://<registry>/<name>[:<tag>], or
-oci+http://… without TLS; `usb` for the first removable medium that has one. Without a source, that of /config/update.yml.
+oci+http://… without TLS; `usb` for the first removable medium that has one. The default is the source in /config/update.yml.
 
 Options: --limit <size>    bytes a second, such as 1MiB
-         --allow-older     also a version that is not newer
+         --allow-older     accept a version that is older, too
          --reboot          restart when it is done";
 
 #[derive(Debug, PartialEq, Eq)]
@@ -26,8 +27,10 @@ pub(crate) enum Verb {
     Apply(Options),
     Resume,
     Rollback { reboot: bool },
+    Report,
     Trial,
     Bless,
+    Emergency,
     Help,
 }
 
@@ -41,8 +44,10 @@ pub(crate) fn parse(args: impl Iterator<Item = String>) -> Result<Verb, Error> {
         ["resume"] => Verb::Resume,
         ["rollback"] => Verb::Rollback { reboot: false },
         ["rollback", "--reboot"] => Verb::Rollback { reboot: true },
+        ["report"] => Verb::Report,
         ["trial"] => Verb::Trial,
         ["bless"] => Verb::Bless,
+        ["emergency"] => Verb::Emergency,
         ["help" | "--help" | "-h"] => Verb::Help,
         [] => return Err(usage("no command given")),
         _ => return Err(usage(format!("`{}` is not a command", words.join(" ")))),

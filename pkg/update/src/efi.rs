@@ -6,9 +6,9 @@
 //!  BootOrder    0001 0000 …     what starts, the first that can                              ours goes to its end
 //!  BootCurrent  0001            what has started this system                                 is read
 //! ```
-//! Deliberately absent: what others' entries say. They are neither changed nor removed.
+//! Deliberately absent: the entries of others. They are neither changed nor removed.
 
-use crate::{error::Error, places::Places};
+use crate::{error::Error, paths::Paths};
 use disk::{Guid, Placed, SECTOR};
 use efivars::{Attributes, Name, Variable, Vendor::Global};
 use serde::{Deserialize, Serialize};
@@ -16,7 +16,7 @@ use std::{collections::BTreeSet, fmt, io};
 
 /// `LOAD_OPTION_ACTIVE` (§3.1.3).
 const ACTIVE: u32 = 1;
-/// By which our boot entry is known.
+/// The description of our boot entry.
 pub(crate) const DESCRIPTION: &str = "EVE-k second boot loader";
 
 /// The number of a boot entry.
@@ -38,13 +38,13 @@ impl fmt::Display for BootNumber {
     }
 }
 
-/// These variables; without firmware that tells of them there are none.
+/// These variables; a machine without UEFI has none.
 #[derive(Debug, Clone)]
 pub(crate) struct Variables(efivars::Variables);
 
 impl Variables {
-    pub(crate) fn of(places: &Places) -> Self {
-        Self(efivars::Variables::at(&places.variables))
+    pub(crate) fn of(paths: &Paths) -> Self {
+        Self(efivars::Variables::at(&paths.variables))
     }
 
     /// The entry that has started this system.
@@ -88,7 +88,7 @@ impl Variables {
         self.write("BootNext", &number.0.to_le_bytes())
     }
 
-    /// Takes that back, where it is this entry that starts next.
+    /// Removes BootNext, if it names this entry.
     pub(crate) fn forget_next(&self, number: BootNumber) -> Result<(), Error> {
         if self.next()? != Some(number) {
             return Ok(());
@@ -126,15 +126,15 @@ fn numbers(value: &[u8]) -> impl Iterator<Item = BootNumber> {
     value.chunks_exact(2).map(|pair| BootNumber(u16::from_le_bytes([pair[0], pair[1]])))
 }
 
-/// A boot entry (`EFI_LOAD_OPTION`, §3.1.3) that starts a file of a partition, and may tell it something: shim, the path of what
-/// it starts in its turn (shim, `README.md`).
-pub(crate) fn load_option(description: &str, partition: &Placed, file: &str, told: Option<&str>) -> Vec<u8> {
+/// A boot entry (`EFI_LOAD_OPTION`, §3.1.3) that starts a file of a partition, with an argument for that program: shim
+/// gets the path of the program that it starts (shim, `README.md`).
+pub(crate) fn load_option(description: &str, partition: &Placed, file: &str, argument: Option<&str>) -> Vec<u8> {
     let path = [hard_drive(partition), file_path(file), node(0x7f, 0xff, &[])].concat();
     let mut option = ACTIVE.to_le_bytes().to_vec();
     option.extend((path.len() as u16).to_le_bytes());
     option.extend(utf16(description));
     option.extend(path);
-    option.extend(told.map(|told| utf16(&native(told))).unwrap_or_default());
+    option.extend(argument.map(|path| utf16(&native(path))).unwrap_or_default());
     option
 }
 

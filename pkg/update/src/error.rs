@@ -1,10 +1,10 @@
 use std::{io, path::PathBuf};
 use types::{Bytes, Digest};
 
-/// Why an update is not done. The running slot is as it was, whichever it is.
+/// Why an update is not done. The running slot is unchanged in every case.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Error {
-    /// The command line makes no sense.
+    /// A command line that is not understood.
     #[error("{what}")]
     Usage { what: String },
     /// A file, folder or device refuses; a full disk arrives here too.
@@ -13,10 +13,10 @@ pub(crate) enum Error {
     /// A source that cannot be read any further.
     #[error("{address}: {problem}")]
     Source { address: String, problem: String },
-    /// A source that went away half-way.
-    #[error("{address}: {problem}; what is here already stays, `update apply` goes on from there")]
-    Gone { address: String, problem: String },
-    /// Bytes that are not those that were promised.
+    /// A source that does not answer, or not fast enough.
+    #[error("{address}: {problem}; the bytes that have arrived are kept, `update apply` goes on from there")]
+    Unavailable { address: String, problem: String },
+    /// Bytes that do not have the digest that is signed.
     #[error("{what} from {address} is damaged: its digest is {found}, expected {expected}")]
     Damaged { what: String, address: String, found: Digest, expected: Digest },
     /// A blob that ends too early.
@@ -28,21 +28,21 @@ pub(crate) enum Error {
     /// An update that does not fit.
     #[error("{what} takes {needed}, {place} has {room}")]
     NoRoom { what: &'static str, needed: Bytes, place: String, room: Bytes },
-    /// What was written is not what was signed.
+    /// A slot whose bytes do not have the root hash that is signed.
     #[error(
         "{label} does not have the root hash that is signed: {found}, expected {expected}; it stays without a kernel image"
     )]
     RootHash { label: &'static str, found: Digest, expected: Digest },
-    /// What an update says of itself.
+    /// A document of an update that is wrong or not signed by who may sign it.
     #[error(transparent)]
     Artefact(#[from] artefact::Error),
     /// A program without the right signature.
     #[error("the {what} of the update: {problem}")]
     Program { what: &'static str, problem: String },
-    /// Nobody's signatures can be checked.
+    /// A device that trusts no certificate.
     #[error("this device trusts nobody's updates: {0}")]
     NoTrust(String),
-    /// Slots cannot be read or changed.
+    /// Slots that cannot be read or changed.
     #[error(transparent)]
     Slots(#[from] slots::Error),
     /// A store that cannot be laid out.
@@ -51,18 +51,44 @@ pub(crate) enum Error {
     /// /config/update.yml is wrong.
     #[error("{0}")]
     Config(#[from] yaml::Error),
-    /// The firmware does not tell, or does not take, a variable.
+    /// A variable that the firmware does not return or does not accept.
     #[error(transparent)]
     Variables(#[from] efivars::Error),
     /// A certificate that cannot be read.
     #[error(transparent)]
     Sign(#[from] sign::Error),
+    /// Another `update` that holds the lock.
+    #[error("another `update` changes the slots: {} is still locked after {seconds} s; wait until it has ended", path.display())]
+    Busy { path: PathBuf, seconds: u64 },
+    /// A record that must not be ignored.
+    #[error("{} is damaged: {problem}", path.display())]
+    Record { path: PathBuf, problem: String },
+    /// A file of certificates that is wrong.
+    #[error("{}: {problem}; it must hold certificates in PEM", path.display())]
+    Certificates { path: PathBuf, problem: String },
+    /// A disk that this system was not started from.
+    #[error("{problem}")]
+    OtherDisk { problem: String },
     /// A command of the system failed.
     #[error("`{command}` failed: {problem}")]
     Command { command: String, problem: String },
 }
 
 impl Error {
+    /// Whether this update can only fail again until its source offers another one. Other errors may pass.
+    pub(crate) const fn is_final(&self) -> bool {
+        matches!(
+            self,
+            Self::Usage { .. }
+                | Self::Refused { .. }
+                | Self::NoRoom { .. }
+                | Self::RootHash { .. }
+                | Self::Artefact(_)
+                | Self::Program { .. }
+                | Self::Store(_)
+        )
+    }
+
     pub(crate) fn io(action: &'static str, path: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> Self {
         let path = path.into();
         move |source| Self::Io { action, path, source }

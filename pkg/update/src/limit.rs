@@ -1,4 +1,4 @@
-//! A reader that counts and, where it must, takes its time.
+//! The owner's limit: a reader that measures the bytes and waits where they come faster.
 
 use std::{
     cell::Cell,
@@ -8,7 +8,7 @@ use std::{
 };
 use types::Bytes;
 
-/// What may be read in a second, and what was.
+/// The bytes that may be read in a second, and those that were read.
 #[derive(Debug)]
 pub(crate) struct Meter {
     limit: Option<Bytes>,
@@ -21,12 +21,12 @@ impl Meter {
         Self { limit: limit.filter(|limit| limit.0 > 0), since: Instant::now(), read: Cell::new(0) }
     }
 
-    /// What was read through it.
+    /// The bytes that were read.
     pub(crate) fn read(&self) -> Bytes {
         Bytes(self.read.get())
     }
 
-    /// Counts bytes, and returns when they may have been read.
+    /// Adds bytes, and returns when the limit allows them.
     fn pass(&self, len: usize) {
         self.read.set(self.read.get() + len as u64);
         let Some(limit) = self.limit else { return };
@@ -34,7 +34,7 @@ impl Meter {
         thread::sleep(due.saturating_sub(self.since.elapsed()));
     }
 
-    /// A reader that goes through it.
+    /// A reader whose bytes are measured.
     pub(crate) fn through<'a>(&'a self, inner: Box<dyn Read + 'a>) -> Metered<'a> {
         Metered { meter: self, inner }
     }

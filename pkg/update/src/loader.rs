@@ -1,5 +1,5 @@
-//! The boot loader that came with an update has a trial of its own, once the image is good: one that is signed and whole may
-//! still not work on this hardware, and the one that works must stay until that is known.
+//! The boot loader of an update has a trial of its own, once the image is good: one that is signed and whole may still fail on this
+//! hardware, and the one that works must stay until the result is known.
 //!
 //! ```text
 //!  image is good         second copy = new ─► boot entry ─► BootNext ─► loader.json: trial
@@ -14,7 +14,7 @@ use crate::{
     efi::{self, BootNumber, Variables},
     error::Error,
     machine,
-    places::Places,
+    paths::Paths,
     record::{LoaderState, LoaderTrial, Records},
 };
 use boot::loader::fallback_path;
@@ -26,7 +26,7 @@ const NOT_STARTED: &str = "the firmware did not start it, or it did not start th
 const NOT_IT: &str = "what has started is not what was to be tried: its copy on the EFI system partition is another";
 const LOST: &str = "it works, but is gone from /persist/update before it came to its place";
 
-/// Says why a program may not be written: nobody whom this device trusts has signed it.
+/// Returns an error for a program that no signer trusted by this device has signed.
 type Signed<'a> = dyn Fn(&[u8]) -> Result<(), Error> + 'a;
 
 /// The boot loaders of a device.
@@ -37,16 +37,16 @@ pub(crate) struct Loader<'a, B> {
     arch: Arch,
     /// The kernel's name of this start.
     boot_id: String,
-    /// Asked before each write of a program.
+    /// Called before each write of a program.
     signed: &'a Signed<'a>,
 }
 
-/// What a start says of a trial.
+/// The result of a start for a trial.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Verdict {
     /// It has not started yet.
     Pending,
-    /// Someone has taken BootNext away in the start in which the trial was set up.
+    /// BootNext was removed in the start in which the trial was set up.
     Undone,
     /// It has started this system.
     Works,
@@ -55,21 +55,21 @@ enum Verdict {
 
 impl<'a, B: Blocks> Loader<'a, B> {
     pub(crate) fn new(
-        places: &Places,
+        paths: &Paths,
         records: &'a Records,
         device: &'a Device<B>,
         arch: Arch,
         signed: &'a Signed<'a>,
     ) -> Self {
-        Self { records, device, variables: Variables::of(places), arch, boot_id: machine::boot_id(), signed }
+        Self { records, device, variables: Variables::of(paths), arch, boot_id: machine::boot_id(), signed }
     }
 
-    /// Does what is to be done in a start: ends the trial of the start before, begins that of what is kept. `good`: what is kept
-    /// came with the image that runs, and that was found good.
+    /// Ends the trial of the start before, and begins the trial of the boot loader that is kept. `good`: that boot loader came with the
+    /// running image, which is good.
     pub(crate) fn settle(&self, good: bool) -> Result<(), Error> {
         let kept = self.records.loader()?;
         let newer = |trial: &LoaderTrial| kept.as_ref().is_some_and(|kept| Digest::of(kept) != trial.digest);
-        match self.records.loader_trial()? {
+        match self.records.loader_trial() {
             Some(trial) if trial.state == LoaderState::Failed => self.clean(&trial)?,
             // brought by a program that knows of no trials
             Some(trial) if newer(&trial) => self.forget()?,
@@ -88,10 +88,10 @@ impl<'a, B: Blocks> Loader<'a, B> {
         }
     }
 
-    /// Ends a trial without a judgement, as for a newer one: nothing starts the second copy, which is no longer the one on trial.
-    /// What has failed stays known.
+    /// Ends a trial without a judgement, as a newer one demands: no boot entry starts the second copy, which is no longer the one on
+    /// trial. The record of a failure stays.
     pub(crate) fn forget(&self) -> Result<(), Error> {
-        let trial = self.records.loader_trial()?.filter(|trial| trial.state != LoaderState::Failed);
+        let trial = self.records.loader_trial().filter(|trial| trial.state != LoaderState::Failed);
         let kept = self.records.loader()?;
         // one that was set up without a record is a trial too
         for number in trial.as_ref().map(|trial| trial.number).into_iter().chain(self.variables.own()?) {
@@ -194,7 +194,7 @@ impl<'a, B: Blocks> Loader<'a, B> {
     }
 
     fn works(&self, mut trial: LoaderTrial) -> Result<(), Error> {
-        // while the copies change places it is kept here
+        // while the copies change paths it is kept here
         if let Some(second) = self.device.second_loader(self.arch)? {
             self.records.set_loader(&second)?;
         }

@@ -1,44 +1,51 @@
-//! `update`: puts another image into the slot that is not running, has it tried, and tells what became of it.
+//! `update`: writes another image into the slot that is not running, lets it start on trial, and reports the result.
 //!
 //! ```text
-//!  apply:  source (folder, tar, web server, registry, USB) ─► update.json, signed by whom this device trusts?
-//!            ─► kernel image of chunks, signed? ─► slot: EROFS of blobs here and there ─► root hash as promised?
-//!            ─► slots::Device::activate ─► restart ─► systemd-boot counts a try
-//!  trial:  within the time allowed, or the machine restarts and the reason is kept
-//!  bless:  every service is ready, the controller answers ─► good ─► its boot loader is tried with the next start (`loader`)
+//!  apply:      source (folder, tar, web server, registry, USB) ─► update.json, signed by whom this device trusts?
+//!                ─► kernel image of chunks, signed? ─► slot: EROFS of blobs here and there ─► root hash as signed?
+//!                ─► slots::Device::activate ─► restart ─► systemd-boot counts a start
+//!  trial:      a restart when the image is not found good within its time      (early; needs neither P3 nor CONFIG)
+//!  emergency:  a restart when systemd is in emergency mode
+//!  report:     why the start before this one ended ─► /persist/update
+//!  bless:      every service is ready, every address answers ─► good ─► its boot loader is tried with the next start (`loader`)
 //! ```
-//! What it knows is on the disk itself (`crates/slots`); `/persist/update` only holds what makes it resume and explain.
+//! The state of the slots is on the disk itself (`crates/slots`); `/persist/update` only makes an update resume and explain.
 //!
-//! Deliberately absent: choosing when to update. A controller or an operator does.
+//! Deliberately absent: the choice when to update. A controller or an operator makes it.
 
 mod apply;
 mod command;
 mod config;
 mod efi;
 mod error;
+mod floor;
 mod health;
 mod http;
 mod kernel;
 mod limit;
 mod loader;
 mod machine;
-mod places;
+mod paths;
+mod patience;
 mod record;
+mod report;
 mod source;
 mod status;
+mod trial;
 mod trust;
 mod writer;
 
 use command::{USAGE, Verb};
 use error::Error;
-use places::Places;
+use machine::Host;
+use paths::Paths;
 use std::{
     io::{self, Write as _},
     process::ExitCode,
 };
 
 fn main() -> ExitCode {
-    let result = command::parse(std::env::args().skip(1)).and_then(|verb| act(&verb, &Places::default()));
+    let result = command::parse(std::env::args().skip(1)).and_then(|verb| act(&verb, &Paths::default()));
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(e @ Error::Usage { .. }) => {
@@ -52,14 +59,16 @@ fn main() -> ExitCode {
     }
 }
 
-fn act(verb: &Verb, places: &Places) -> Result<(), Error> {
+fn act(verb: &Verb, paths: &Paths) -> Result<(), Error> {
     match verb {
-        Verb::Status { json } => print(&status::Report::read(places)?.text(*json)),
-        Verb::Apply(options) => apply::apply(places, options),
-        Verb::Resume => apply::resume(places),
-        Verb::Rollback { reboot } => health::go_back(places, *reboot),
-        Verb::Trial => health::trial(places),
-        Verb::Bless => health::bless(places),
+        Verb::Status { json } => print(&status::Report::read(paths)?.text(*json)),
+        Verb::Apply(options) => apply::apply(paths, &Host, options),
+        Verb::Resume => apply::resume(paths, &Host),
+        Verb::Rollback { reboot } => health::go_back(paths, &Host, *reboot),
+        Verb::Report => report::report(paths),
+        Verb::Emergency => trial::emergency(paths, &Host),
+        Verb::Trial => trial::trial(paths, &Host),
+        Verb::Bless => health::bless(paths, &Host),
         Verb::Help => print(USAGE),
     }
 }

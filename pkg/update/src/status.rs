@@ -1,35 +1,42 @@
 //! `update status`.
 
 use crate::{
+    config::Config,
     error::Error,
+    floor::Floor,
+    health,
     machine::{self, Running},
-    places::Places,
-    record::{Last, LoaderState, LoaderTrial, Progress, Records},
+    paths::Paths,
+    record::{Last, LoaderState, LoaderTrial, Progress, Records, Refusal},
 };
 use serde::Serialize;
 use serde_json::Value;
 use slots::{Device, State};
-use std::fmt::Write as _;
+use std::{fmt::Write as _, io};
 use types::Digest;
 
-/// What there is to know.
+/// The state of this device's slots and of its last update.
 #[derive(Debug, Serialize)]
 pub(crate) struct Report {
-    /// The image that runs.
+    /// The running image.
     running: String,
     slots: Vec<SlotReport>,
     /// The slot that starts next.
     next: Option<&'static str>,
-    /// An update that is under way, or was interrupted.
+    /// An update that is being written, or was interrupted.
     progress: Option<Progress>,
+    /// An interrupted update that this device refuses.
+    refused: Option<Refusal>,
     /// The last update.
     last: Option<Last>,
-    /// A boot loader that is tried, or was and has failed.
+    /// A boot loader that is on trial, or has failed.
     loader: Option<LoaderReport>,
-    /// The oldest version that this device takes.
+    /// The oldest version that this device accepts.
     floor: Option<String>,
-    /// What `vault open` has found: whether P3 is encrypted, and to what its key is bound.
+    /// The report of `vault open`: whether P3 is encrypted, and what its key is bound to.
     vault: Option<Value>,
+    /// Faults that stop nothing: in CONFIG, in the records, on P3.
+    warnings: Vec<String>,
 }
 
 #[derive(Debug, Serialize)]
@@ -60,10 +67,14 @@ impl LoaderReport {
 }
 
 impl Report {
-    pub(crate) fn read(places: &Places) -> Result<Self, Error> {
-        let running = Running::read(places)?;
-        let status = Device::new(machine::disk(places, false)?).status()?;
-        let records = Records::at(places);
+    pub(crate) fn read(paths: &Paths) -> Result<Self, Error> {
+        let running = Running::read(paths)?;
+        let status = Device::new(machine::disk(paths, false)?).status()?;
+        let records = Records::at(paths);
+        let (_, warning) = Config::or_default(paths);
+        warning.into_iter().for_each(|text| records.warn(text));
+        let floor = Floor::read(&records, &running, health::is_good(&status, &running));
+        floor.damage.into_iter().for_each(|text| records.warn(text));
         let slot = |slot: &slots::SlotStatus| SlotReport {
             label: slot.slot.label(),
             running: slot.root_hash() == Some(running.root_hash),
@@ -81,11 +92,14 @@ impl Report {
             slots: status.slots.iter().map(slot).collect(),
             next: status.next().and_then(|(_, slot)| slot).map(|slot| slot.label()),
             running: running.image,
-            progress: records.progress()?,
-            last: records.last()?,
-            loader: records.loader_trial()?.map(LoaderReport::of),
-            floor: records.floor()?.map(|floor| floor.version),
-            vault: machine::json(&places.vault).ok(),
+            progress: records.progress(),
+            refused: records.refusal(),
+            last: records.last(),
+            loader: records.loader_trial().map(LoaderReport::of),
+            floor: Some(floor.version).filter(|version| !version.is_empty()),
+            vault: vault(paths, &records),
+            // the last: what is above adds to them
+            warnings: records.warnings(),
         })
     }
 
@@ -104,6 +118,9 @@ impl Report {
         if let Some(Progress { image, source, .. }) = &self.progress {
             let _ = writeln!(text, "under way: {image} from {source}");
         }
+        if let Some(Refusal { image, source, reason }) = &self.refused {
+            let _ = writeln!(text, "refused and not tried again: {image} from {source}: {reason}");
+        }
         if let Some(last) = &self.last {
             let result = serde_json::to_value(last.result).ok();
             let result = result.as_ref().and_then(|value| value.as_str()).unwrap_or_default();
@@ -120,10 +137,28 @@ impl Report {
             };
         }
         if let Some(floor) = &self.floor {
-            let _ = writeln!(text, "nothing older than {floor} is taken");
+            let _ = writeln!(text, "nothing older than {floor} is accepted");
         }
         let state = self.vault.as_ref().and_then(|vault| vault["state"].as_str());
         let _ = writeln!(text, "P3 is {}; `vault status` says more", state.unwrap_or("in an unknown state"));
+        for warning in &self.warnings {
+            let _ = writeln!(text, "warning: {warning}");
+        }
         text
+    }
+}
+
+/// The report on P3. A start in which `vault` has written none is not a fault of that file.
+fn vault(paths: &Paths, records: &Records) -> Option<Value> {
+    match machine::json(&paths.vault) {
+        Ok(value) => Some(value),
+        Err(Error::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
+            records.warn(format!("`vault` has not opened P3: there is no {}", paths.vault.display()));
+            None
+        }
+        Err(e) => {
+            records.warn(e.to_string());
+            None
+        }
     }
 }

@@ -4,6 +4,7 @@ use crate::{
     error::Error,
     kernel,
     limit::Meter,
+    patience::Patience,
     source::{self, Fetch},
     writer::{Partial, Writer},
 };
@@ -97,9 +98,9 @@ impl World {
 
     /// Writes the slot; gives what was fetched and the blobs that were noted as under way.
     fn write(&self, before: Partial) -> (Bytes, Vec<Partial>, Result<Bytes, Error>) {
-        let source = source::find(&self.path("source").display().to_string(), &crate::Places::default()).unwrap();
+        let source = source::find(&self.path("source").display().to_string(), &crate::Paths::default()).unwrap();
         let meter = Meter::new(None);
-        let fetch = Fetch { source: source.as_ref(), meter: &meter };
+        let fetch = Fetch { source: source.as_ref(), meter: &meter, patience: Patience::default() };
         let store = self.path("store");
         let writer =
             Writer { fetch: &fetch, update: &self.update, slot: &self.slot, device: self.path("slot"), store: &store };
@@ -187,9 +188,9 @@ fn a_kernel_image_is_made_of_what_is_here_and_the_pieces_that_differ() {
     new.splice(1 << 20..(1 << 20) + 7, *b"a longer line of arguments");
     new.truncate(4_000_000);
     fs::write(blob_path(folder.path(), &new), &new).unwrap();
-    let source = source::find(&folder.path().display().to_string(), &crate::Places::default()).unwrap();
+    let source = source::find(&folder.path().display().to_string(), &crate::Paths::default()).unwrap();
     let meter = Meter::new(None);
-    let fetch = Fetch { source: source.as_ref(), meter: &meter };
+    let fetch = Fetch { source: source.as_ref(), meter: &meter, patience: Patience::default() };
     let Blob { digest, size } = blob_of(&new);
     let mut program = Program { digest, size, chunks: chunk::chunks(&new) };
     assert_eq!(kernel::assemble(&fetch, &program, &own).unwrap(), new);

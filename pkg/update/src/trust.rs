@@ -1,24 +1,24 @@
-//! Whose updates and programs this device takes: those of the owner of its firmware, if the firmware asks for signatures; else
-//! of whoever the image that it runs would have enrolled.
+//! The certificates whose updates and programs this device accepts. With Secure Boot they are those of its firmware; without, the
+//! certificate that the running image would enroll.
 //!
 //! ```text
 //! Secure Boot on   db, shim's list  ─┐
 //!             off  ESP              ─┴─► who may sign ── but what dbx has ─► kernel image, boot loader; the key of `update.json`
 //! ```
 
-use crate::{error::Error, places::Places};
+use crate::{error::Error, paths::Paths};
 use boot::loader::CERTIFICATE;
 use disk::Blocks;
 use efivars::Variables;
 use sign::{Certificate, Trust, variable};
 use slots::Device;
 
-/// What systemd-boot would enroll.
+/// The certificates that systemd-boot would enroll.
 const ENROLLED: &str = "loader/keys/auto/db.auth";
 
-/// Whom this device trusts.
-pub(crate) fn read<B: Blocks>(places: &Places, device: &Device<B>) -> Result<Trust, Error> {
-    let variables = Variables::at(&places.variables);
+/// The certificates that this device trusts.
+pub(crate) fn read<B: Blocks>(paths: &Paths, device: &Device<B>) -> Result<Trust, Error> {
+    let variables = Variables::at(&paths.variables);
     let allowed = if variables.secure_boot()? {
         variables.allowed()?
     } else if let Some(write) = device.read(ENROLLED)? {
@@ -30,7 +30,7 @@ pub(crate) fn read<B: Blocks>(places: &Places, device: &Device<B>) -> Result<Tru
             "without Secure Boot, {ENROLLED} on the ESP says whose, or {CERTIFICATE}; they are missing"
         )));
     };
-    // what the firmware will not start once Secure Boot is on is not wanted before, either
+    // a program that the firmware refuses once Secure Boot is on is refused before, too
     let trust = Trust::read(&allowed, &variables.forbidden()?)?;
     if trust.is_empty() {
         return Err(Error::NoTrust("there is no certificate among those that its firmware knows".to_owned()));

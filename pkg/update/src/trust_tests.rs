@@ -51,12 +51,12 @@ fn judged(variables: &[(Name<'_>, &[u8])], enrolled: &[Certificate]) -> Result<(
 /// The same, with what is on the EFI system partition.
 fn judged_with(variables: &[(Name<'_>, &[u8])], more: &[(&str, &[u8])]) -> Result<(), String> {
     let folder = tempfile::tempdir().unwrap();
-    let places = Places { variables: folder.path().to_owned(), ..Places::default() };
+    let paths = Paths { variables: folder.path().to_owned(), ..Paths::default() };
     for (name, value) in variables {
         fs::write(folder.path().join(name.to_string()), [&[6, 0, 0, 0], *value].concat()).unwrap();
     }
     let device = Device::new(disk(Path::new(folder.path()).join("disk"), more));
-    let trust = read(&places, &device).map_err(|e| e.to_string())?;
+    let trust = read(&paths, &device).map_err(|e| e.to_string())?;
     kernel::signed("kernel image", &program(), &trust).map_err(|e| e.to_string())
 }
 

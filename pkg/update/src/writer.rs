@@ -1,7 +1,7 @@
-//! A slot's partition, written so that it has the promised root hash.
+//! Writes a slot's partition so that it has the signed root hash.
 //!
-//! Every layer goes straight to its place: from the running store where that has it, else from the source. Nothing is kept
-//! anywhere else, and an update that was interrupted finds by their digests what it has written.
+//! Every layer is written straight to its place: from the running store where that has it, else from the source. No bytes are kept
+//! anywhere else. An interrupted update finds the layers that it has written by their digests.
 
 use crate::{error::Error, source::Fetch};
 use artefact::{Blob, Update};
@@ -17,13 +17,13 @@ use store::Layout;
 use tree::Content;
 use types::{Bytes, Digest, Hasher};
 
-/// After so many bytes of a blob it is made sure that they are on the disk, and noted.
+/// After so many bytes of a blob they are flushed to the disk and recorded.
 const NOTED: u64 = 8 << 20;
 
-/// What is known of a blob that was being fetched.
+/// The blob that was being fetched, and how much of it is on the disk.
 pub(crate) type Partial = Option<(Digest, Bytes)>;
 
-/// What was written.
+/// The result of writing a slot.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Written {
     /// Bytes of layers that were here: in the running store, or in the slot already.
@@ -42,7 +42,7 @@ pub(crate) struct Writer<'a> {
 }
 
 impl Writer<'_> {
-    /// Writes store and verity tree, and reads them back. `before` is what an interrupted update has noted, `note` keeps it.
+    /// Writes store and verity tree, and reads them back. `before` is the record of an interrupted update; `note` replaces it.
     pub(crate) fn write(
         &self,
         layout: &Layout,

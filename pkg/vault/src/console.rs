@@ -1,12 +1,12 @@
-//! A key that someone types, at the console or by any other way that systemd-ask-password(1) has.
+//! A key that someone types at the console, or gives in another way that systemd-ask-password(1) has.
 
-use crate::{medium::line, places::Places};
+use crate::{medium::line, paths::Paths};
 use rustix::process::{Pid, Signal, kill_process};
 use std::process::Child;
 
 const QUESTION: &str = "Recovery key of P3, or insert the medium EVEKEY:";
 
-/// The question, which is put as long as this lives.
+/// The question. It is shown as long as this value lives.
 #[derive(Debug, Default)]
 pub(crate) struct Console {
     asking: Option<Child>,
@@ -14,14 +14,14 @@ pub(crate) struct Console {
 }
 
 impl Console {
-    /// An answer, if there is one; after it, the question is put again.
-    pub(crate) fn answer(&mut self, places: &Places) -> Option<Vec<u8>> {
+    /// The answer, if there is one. After an answer, the question is shown again.
+    pub(crate) fn answer(&mut self, paths: &Paths) -> Option<Vec<u8>> {
         if self.is_mute {
             return None;
         }
         match self.asking.take() {
             None => {
-                let ask = places.tool("systemd-ask-password").args(["--timeout=0", "--no-tty", "--id=evek-vault"]);
+                let ask = paths.tool("systemd-ask-password").args(["--timeout=0", "--no-tty", "--id=evek-vault"]);
                 match ask.args(["--icon=drive-harddisk", QUESTION]).start() {
                     Ok(child) => self.asking = Some(child),
                     Err(e) => {
@@ -36,7 +36,7 @@ impl Console {
                     self.asking = Some(child);
                     None
                 }
-                // a question that nobody can be asked any more is put again, as is one without an answer
+                // a question that was withdrawn or not answered is shown again
                 Ok(Some(status)) if !status.success() => None,
                 _ => {
                     let output = child.wait_with_output().ok()?;
@@ -48,10 +48,10 @@ impl Console {
 }
 
 impl Drop for Console {
-    /// Asked to end, it takes its question back from those who show it.
+    /// Ends the program, which withdraws its question from those who show it.
     fn drop(&mut self) {
         if let Some(mut child) = self.asking.take() {
-            // it may have ended by itself
+            // it may have ended already
             let _ = kill_process(Pid::from_child(&child), Signal::TERM);
             let _ = child.wait();
         }

@@ -1,9 +1,9 @@
-//! What P3 is, by its bytes.
+//! The kind of P3's content, found by its bytes.
 
 use crate::error::Error;
 use std::{fs::File, io, os::unix::fs::FileExt as _, path::Path};
 
-/// What P3 is.
+/// The kind of P3's content.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Content {
     /// Encrypted, LUKS version 2.
@@ -14,16 +14,16 @@ pub(crate) enum Content {
 
 /// The first bytes of a header with version 2 (LUKS2 On-Disk Format Specification 1.1.1 §2.1).
 const FIRST: &[u8] = b"LUKS\xba\xbe\x00\x02";
-/// And of its copy.
+/// The first bytes of the header's copy.
 const SECOND: &[u8] = b"SKUL\xba\xbe\x00\x02";
-/// Where the copy can be: after a first header of each size that it may have (§2.2).
+/// Offsets of the copy: it follows the first header, which has one of these sizes (§2.2).
 const SECOND_AT: [u64; 9] =
     [0x00_4000, 0x00_8000, 0x01_0000, 0x02_0000, 0x04_0000, 0x08_0000, 0x10_0000, 0x20_0000, 0x40_0000];
 /// `s_magic` of the superblock at 1024 (kernel, `Documentation/filesystems/ext4/super.rst`).
 const EXT4: (u64, &[u8]) = (1080, b"\x53\xef");
 
 impl Content {
-    /// The copy of a header counts only where nothing else is: cryptsetup would not repair the first one from it either.
+    /// The copy of a header is looked for last: where something else is, cryptsetup would not repair the first header either.
     pub(crate) fn of(path: &Path) -> Result<Self, Error> {
         let device = File::open(path).map_err(Error::io("open", path))?;
         let has = |(offset, expected): (u64, &[u8])| {

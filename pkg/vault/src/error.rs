@@ -1,12 +1,12 @@
 use std::{io, path::PathBuf};
 
-/// Why P3 is not made, opened or sealed. What is on it is as it was.
+/// Why P3 is not made, opened or sealed. Its content is unchanged.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Error {
-    /// The command line makes no sense.
+    /// The command line is wrong.
     #[error("{what}")]
     Usage { what: String },
-    /// A file, folder or device refuses.
+    /// A file, folder or device cannot be used.
     #[error("cannot {action} {}: {source}", path.display())]
     Io { action: &'static str, path: PathBuf, source: io::Error },
     /// A command of the system failed.
@@ -15,10 +15,16 @@ pub(crate) enum Error {
     /// /config/vault.yml is wrong.
     #[error("{0}")]
     Config(#[from] yaml::Error),
+    /// A variable of the firmware that cannot be read.
+    #[error("{0}")]
+    Firmware(#[from] efivars::Error),
     /// A register that is no SHA-256 value.
     #[error("{} has `{found}`, expected 64 hexadecimal digits: update the TPM, or switch it off", path.display())]
     Register { path: PathBuf, found: String },
-    /// What cannot be measured.
+    /// The TPM refuses a command, or answers with something else.
+    #[error("the TPM cannot {what}: {problem}")]
+    Tpm { what: &'static str, problem: String },
+    /// A file that cannot be measured.
     #[error("{} has a name that is not UTF-8 and cannot be measured: rename it", path.display())]
     Name { path: PathBuf },
     /// systemd-pcrextend has silently done nothing.
@@ -39,25 +45,37 @@ pub(crate) enum Error {
     Definitions { folder: PathBuf, found: usize },
     /// The owner wants no P3 here.
     #[error(
-        "P3 is not made: this machine has no TPM 2, and vault.yml of CONFIG says `without_tpm: refuse`; switch the TPM on \
-         in the firmware, or write `plain` or `key` there"
+        "P3 is not made, because vault.yml of CONFIG says `without_tpm: refuse`: {problem}; or write `plain` or `key` there"
     )]
-    RefusedToMake,
+    RefusedToMake { problem: String },
     /// The owner wants no plain P3.
     #[error(
         "P3 is not encrypted, and vault.yml of CONFIG says `without_tpm: refuse`; write `plain` there, or delete the \
          partition and restart: it is made anew"
     )]
     RefusedToOpen,
-    /// A partition that nobody knows.
+    /// A P3 that is not encrypted, where the TPM would protect it.
+    #[error(
+        "P3 is not encrypted, and {why}: somebody may have put it there; if it is yours, write `plain_with_tpm: accept` into \
+         vault.yml of CONFIG, or delete the partition: it is made anew, sealed; then restart"
+    )]
+    RefusedPlain { why: &'static str },
+    /// A volume that this TPM did not seal.
+    #[error(
+        "P3 is another volume than the one that the TPM of this machine sealed: somebody may have put it there; if it is \
+         yours, run `vault seal --key` with its recovery key on standard input, or delete the partition: it is made anew; \
+         then restart"
+    )]
+    RefusedVolume,
+    /// A partition with unknown content.
     #[error(
         "{} is neither LUKS2 nor ext4: it is damaged or not of this system; to start with an empty one, delete the \
          partition and restart",
         path.display()
     )]
     Unknown { path: PathBuf },
-    /// A document that is not what it should be.
-    #[error("what `{command}` says of P3 cannot be understood: {problem}")]
+    /// A document that is not as expected.
+    #[error("the output of `{command}` about P3 cannot be understood: {problem}")]
     Header { command: String, problem: String },
     /// A medium with the wrong things.
     #[error("the medium {}: {problem}", path.display())]
@@ -68,23 +86,30 @@ pub(crate) enum Error {
     )]
     Trial { seconds: u64 },
     /// There is nothing to seal to.
-    #[error("this machine has no TPM 2: P3 cannot be sealed; switch it on in the firmware and restart")]
-    NoTpm,
+    #[error("P3 cannot be sealed: {problem}")]
+    NoTpm { problem: String },
     /// Nothing to be sealed.
     #[error(
         "P3 is not encrypted and cannot be in place: copy what you need from it, delete the partition and restart; it is \
          made anew, sealed"
     )]
     Plain,
-    /// The register of CONFIG cannot be foretold.
+    /// The register of CONFIG cannot be predicted.
     #[error(
-        "register 14 of the TPM holds more than CONFIG, so that it cannot be foretold: restart and give the recovery key; \
-         P3 is then sealed anew"
+        "other programs have extended register 14 of the TPM after CONFIG, so that its next value cannot be predicted: \
+         restart, and seal before they run"
     )]
     Foreign,
     /// No key to unlock P3 with.
-    #[error("no recovery key is kept in {}: insert the medium EVEKEY with the file recovery.key", path.display())]
+    #[error(
+        "no recovery key is kept in {}: insert the medium EVEKEY with the file recovery.key, or run `vault seal --key` with \
+         the key on standard input",
+        path.display()
+    )]
     NoKey { path: PathBuf },
+    /// Standard input without a key.
+    #[error("standard input has no key: `vault seal --key < recovery.key`")]
+    NoInput,
     /// No key to print.
     #[error(
         "no recovery key is kept in {}: a sealed P3 gets one at the next start, any other has none; see `vault status`",
@@ -94,7 +119,10 @@ pub(crate) enum Error {
     /// A tool that has printed no key.
     #[error("systemd-cryptenroll has printed no recovery key for {}; try again", path.display())]
     NoKeyPrinted { path: PathBuf },
-    /// `open` has not run, or failed.
+    /// The list of CONFIG's sealed files is damaged.
+    #[error("{} is damaged ({problem}); look at the files of CONFIG, remove it, and run `vault seal`", path.display())]
+    SealedConfig { path: PathBuf, problem: String },
+    /// `open` has not run.
     #[error("nothing has opened P3 in this start: see `journalctl -u evek-vault`")]
     NotOpened,
 }
@@ -103,5 +131,13 @@ impl Error {
     pub(crate) fn io(action: &'static str, path: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> Self {
         let path = path.into();
         move |source| Self::Io { action, path, source }
+    }
+
+    /// Whether this machine or its owner refuses P3, while nothing failed.
+    pub(crate) const fn is_refusal(&self) -> bool {
+        matches!(
+            self,
+            Self::RefusedToMake { .. } | Self::RefusedToOpen | Self::RefusedPlain { .. } | Self::RefusedVolume
+        )
     }
 }

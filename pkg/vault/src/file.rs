@@ -1,4 +1,4 @@
-//! Files that are there as a whole or not at all.
+//! Files that are written as a whole or not at all.
 
 use crate::error::Error;
 use std::{
@@ -8,7 +8,7 @@ use std::{
     path::Path,
 };
 
-/// Writes a file that only its owner can read: under another name, which becomes its own once it is on the disk.
+/// Writes a file that only its owner can read: first under another name, which changes once the bytes are on the disk.
 pub(crate) fn replace(path: &Path, bytes: &[u8]) -> Result<(), Error> {
     let new = path.with_extension("new");
     let write = || {

@@ -1,13 +1,13 @@
-//! What P3's header says of its keys: the tokens of systemd, and one of our own (LUKS2 On-Disk Format Specification §3.2).
+//! The tokens in P3's header: those of systemd, and one of our own (LUKS2 On-Disk Format Specification §3.5).
 //!
 //! ```text
 //!  systemd-tpm2      key slot, sealed blob, registers that it is bound to, public key for PCR 11
 //!  systemd-recovery  key slot
-//!  evek-vault        no key slot: the values of PCR 7 and PCR 14 at the sealing, so that a refusal can be explained
+//!  evek-vault        no key slot: the values of PCR 7 and PCR 14 at the sealing, to explain a refusal
 //! ```
-//! Of ours there is never a second one, and nobody but people depends on what is in it.
+//! There is at most one token `evek-vault`. No decision depends on it: everyone who holds the disk can write it.
 
-use crate::{error::Error, places::Places, tools::Tool, tpm::Bound};
+use crate::{error::Error, paths::Paths, tools::Tool, tpm::Bound};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
@@ -16,11 +16,15 @@ const TPM: &str = "systemd-tpm2";
 const RECOVERY: &str = "systemd-recovery";
 const OURS: &str = "evek-vault";
 
-/// The part of the metadata that is of interest.
+/// The part of the metadata that the vault needs.
 #[derive(Debug, Deserialize)]
 pub(crate) struct Header {
     tokens: BTreeMap<u32, Token>,
     keyslots: BTreeMap<u32, Value>,
+    /// Which bytes are encrypted, and by which cipher.
+    pub(crate) segments: Map<String, Value>,
+    /// Digests of the volume key.
+    pub(crate) digests: Map<String, Value>,
 }
 
 /// A token.
@@ -34,8 +38,8 @@ pub(crate) struct Token {
 }
 
 impl Header {
-    pub(crate) fn read(places: &Places) -> Result<Self, Error> {
-        let text = places.tool("cryptsetup").args(["luksDump", "--dump-json-metadata"]).arg(&places.partition).run()?;
+    pub(crate) fn read(paths: &Paths) -> Result<Self, Error> {
+        let text = paths.tool("cryptsetup").args(["luksDump", "--dump-json-metadata"]).arg(&paths.partition).run()?;
         let command = "cryptsetup luksDump".to_owned();
         serde_json::from_str(&text).map_err(|e| Error::Header { command, problem: e.to_string() })
     }
@@ -44,32 +48,32 @@ impl Header {
         self.tokens.iter().filter(move |(_, token)| token.kind == kind)
     }
 
-    /// The tokens by which the TPM gives the key.
+    /// The tokens by which the TPM releases the key.
     pub(crate) fn tpm(&self) -> Vec<&Token> {
         self.of_kind(TPM).map(|(_, token)| token).collect()
     }
 
-    /// Takes the tokens by which the TPM gives the key from the header. Their key slots stay.
-    pub(crate) fn hide_tpm(&self, places: &Places) -> Result<(), Error> {
-        self.of_kind(TPM).try_for_each(|(number, _)| token(places, "remove", *number).run().map(drop))
+    /// Removes the tokens by which the TPM releases the key from the header. Their key slots stay.
+    pub(crate) fn hide_tpm(&self, paths: &Paths) -> Result<(), Error> {
+        self.of_kind(TPM).try_for_each(|(number, _)| token(paths, "remove", *number).run().map(drop))
     }
 
-    /// Puts them back.
-    pub(crate) fn show_tpm(&self, places: &Places) -> Result<(), Error> {
-        self.of_kind(TPM).try_for_each(|(number, found)| import(token(places, "import", *number), found))
+    /// Puts those tokens back.
+    pub(crate) fn show_tpm(&self, paths: &Paths) -> Result<(), Error> {
+        self.of_kind(TPM).try_for_each(|(number, found)| import(token(paths, "import", *number), found))
     }
 
-    /// Whether the TPM is meant to give the key. A sealing that was cut off may have left our own token only.
+    /// Whether P3 was sealed to a TPM. A sealing that was cut off may have left our own token only.
     pub(crate) fn is_sealed(&self) -> bool {
         self.of_kind(TPM).chain(self.of_kind(OURS)).next().is_some()
     }
 
-    /// Whether the TPM gives the key to the owner's images only.
+    /// Whether the TPM releases the key to the owner's images only.
     pub(crate) fn image_policy(&self) -> bool {
         self.of_kind(TPM).any(|(_, token)| token.fields.contains_key("tpm2_pubkey"))
     }
 
-    /// Whether there is any other way in than the TPM.
+    /// Whether another key than that of the TPM opens P3.
     pub(crate) fn has_other_keys(&self) -> bool {
         let of_tpm = self.tpm_slots();
         self.keyslots.keys().any(|slot| !of_tpm.contains(&slot.to_string().as_str()))
@@ -89,17 +93,17 @@ impl Header {
         self.of_kind(kind).flat_map(|(_, token)| &token.keyslots).map(String::as_str).collect()
     }
 
-    /// What P3 is sealed to.
+    /// The registers that P3 is sealed to.
     pub(crate) fn bound(&self) -> Option<Bound> {
         let (_, token) = self.of_kind(OURS).next()?;
         serde_json::from_value(token.fields.get("pcrs")?.clone()).ok()
     }
 
-    /// Notes what P3 is sealed to: in place of what was noted before, at once, and as the only one.
-    pub(crate) fn note(&self, places: &Places, bound: &Bound) -> Result<(), Error> {
+    /// Notes the registers that P3 is sealed to, in place of the note before.
+    pub(crate) fn note(&self, paths: &Paths, bound: &Bound) -> Result<(), Error> {
         let ours: Vec<_> = self.of_kind(OURS).map(|(number, _)| *number).collect();
         for number in ours.iter().skip(1) {
-            token(places, "remove", *number).run()?;
+            token(paths, "remove", *number).run()?;
         }
         if self.bound().as_ref() == Some(bound) {
             return Ok(());
@@ -108,15 +112,15 @@ impl Header {
         let fields = pcrs.as_object().cloned().unwrap_or_default();
         let new = Token { kind: OURS.to_owned(), keyslots: Vec::new(), fields };
         match ours.first() {
-            Some(number) => import(token(places, "import", *number).arg("--token-replace"), &new),
-            None => import(places.tool("cryptsetup").args(["token", "import"]).arg(&places.partition), &new),
+            Some(number) => import(token(paths, "import", *number).arg("--token-replace"), &new),
+            None => import(paths.tool("cryptsetup").args(["token", "import"]).arg(&paths.partition), &new),
         }
     }
 }
 
 /// An action of cryptsetup on one token.
-fn token(places: &Places, action: &str, number: u32) -> Tool {
-    let tool = places.tool("cryptsetup").args(["token", action]).arg(&places.partition);
+fn token(paths: &Paths, action: &str, number: u32) -> Tool {
+    let tool = paths.tool("cryptsetup").args(["token", action]).arg(&paths.partition);
     tool.arg(format!("--token-id={number}"))
 }
 

@@ -1,49 +1,62 @@
-//! `vault keep`: while the TPM still gives the key in this start, sees to it that P3 opens in the next ones.
+//! `vault keep`: runs while the TPM still releases the key in this start. It makes a recovery key where there is none, and
+//! notes what P3 is sealed to. It never seals: the owner does that with `vault seal`, so that neither a change of CONFIG nor
+//! another volume is accepted because somebody opened P3 by a key.
 
 use crate::{
+    changes,
     error::Error,
     file,
     header::Header,
-    places::Places,
+    measure,
+    paths::Paths,
     record::{Opener, Record, State},
     recovery::{self, Unlock},
-    seal,
     tpm::Tpm,
+    volume::Volume,
 };
+use std::fs;
 
-pub(crate) fn keep(places: &Places) -> Result<(), Error> {
-    let record = Record::read(places)?;
+pub(crate) fn keep(paths: &Paths) -> Result<(), Error> {
+    let record = Record::read(paths)?;
     let kept = match (record.state, record.opened_by) {
-        (State::Sealed, Some(Opener::Tpm)) => opened_by_tpm(places),
+        (State::Sealed, Some(Opener::Tpm)) => opened_by_tpm(paths),
         // this has run already, and the key is gone
-        (State::Sealed, _) if !places.key().exists() => Ok(()),
-        (State::Sealed, _) => opened_by_key(places, record),
-        (State::Key | State::Plain, _) => Ok(()),
+        (State::Sealed, _) if !paths.key().exists() => Ok(()),
+        (State::Sealed, _) => opened_by_key(paths, &record),
+        (State::Key | State::Plain | State::Refused | State::Failed, _) => Ok(()),
     };
-    file::forget(&places.key())?;
+    file::forget(&paths.key())?;
     kept
 }
 
-fn opened_by_tpm(places: &Places) -> Result<(), Error> {
-    if !recovery::path(places).exists() {
-        recovery::add(places, Unlock::Tpm)?;
+fn opened_by_tpm(paths: &Paths) -> Result<(), Error> {
+    if !recovery::is_kept(paths)? {
+        recovery::add(paths, Unlock::Tpm)?;
         eprintln!("P3 has a recovery key: keep a copy of what `vault recovery-key` prints in a safe place");
     }
-    match Tpm::find(places) {
-        // these are the values that it is sealed to, or it would not be open
-        Some(tpm) => Header::read(places)?.note(places, &tpm.bound()?),
-        None => Ok(()),
+    if let Ok(tpm) = Tpm::find(paths) {
+        // P3 is sealed to these values, or it would not be open
+        Header::read(paths)?.note(paths, &tpm.bound()?)?;
     }
+    let files = measure::files(paths)?;
+    let marker = measure::marker(paths);
+    // the owner may have changed CONFIG since
+    if fs::read_to_string(&marker).map_err(Error::io("read", &marker))? == measure::words_for(&files) {
+        changes::keep(paths, &files)?;
+    }
+    Ok(())
 }
 
-/// One thing that fails is no reason to leave the other.
-fn opened_by_key(places: &Places, record: Record) -> Result<(), Error> {
-    let key = places.key();
-    let sealed = Tpm::find(places).map(|tpm| seal::seal(places, &tpm, &key, None, true)).transpose();
-    if !recovery::path(places).exists() {
-        recovery::add(places, Unlock::Key(&key))?;
+/// P3 is open for this start only.
+fn opened_by_key(paths: &Paths, record: &Record) -> Result<(), Error> {
+    if !recovery::is_kept(paths)? && record.volume != Some(Volume::Another) {
+        recovery::add(paths, Unlock::Key(&paths.key()))?;
     }
-    let Some(header) = sealed? else { return Ok(()) };
-    eprintln!("P3 is sealed anew, to this machine, its CONFIG and the image that runs");
-    Record { image_policy: header.image_policy(), ..record }.write(places)
+    if let Some(changes) = changes::since_sealing(paths)?.filter(|changes| !changes.is_empty()) {
+        eprint!("CONFIG differs from the files that P3 is sealed to:\n{changes}");
+    }
+    eprintln!(
+        "a key has opened P3 for this start; `vault seal` accepts this machine and CONFIG, and the TPM opens P3 again"
+    );
+    Ok(())
 }

@@ -1,18 +1,24 @@
-//! `vault`: opens P3, the state of this device, with a key that the TPM gives to the owner's images and CONFIG only.
+//! `vault`: opens P3, the state of this device, with a key that the TPM releases to the owner's images and CONFIG only.
 //!
 //! ```text
 //!  measure: files of CONFIG ─► PCR 14
 //!  make:    systemd-repart makes P3 ─► LUKS2, its key in the TPM ── bound to ─► PCR 7   the firmware's keys, Secure Boot
-//!                │ no TPM: plain, the owner's key, or nothing                   PCR 14  CONFIG
+//!                │ no usable TPM: plain, the owner's key, or nothing            PCR 14  CONFIG
 //!                ▼                                                              PCR 11  images with the owner's signature
-//!  open:    P3 ─► /dev/mapper/persist ── the TPM refuses? ─► why, then the recovery key: medium EVEKEY, or the console
-//!                ▼
-//!  keep:    sealed anew when a key was needed; a recovery key in /persist/vault
-//! ```
-//! All that it knows is in P3's own header: tokens of systemd, and one of its own (`header`), which tells why the TPM refuses.
+//!  open:    is P3 the volume that this TPM sealed? ── no ─► refused
+//!                ▼ yes, or the TPM has sealed none
+//!           P3 ─► /dev/mapper/persist ── the TPM refuses? ─► the reason, then the recovery key for this start
+//!                ▼                                           (medium EVEKEY, or the console)
+//!  keep:    /persist/vault: a recovery key, and the list of CONFIG's sealed files
 //!
-//! Deliberately absent: cryptography, which the tools of systemd and cryptsetup do, and a way to encrypt what is there already.
+//!  seal:    the owner accepts machine, volume and CONFIG: key ─► TPM, volume's digest ─► TPM
+//! ```
+//! Where each fact lies: in P3's header the tokens of systemd and one of the vault's own (`header`), which explains a refusal; in
+//! the TPM the digest of the volume (`nv`, `volume`); within P3 the recovery key and the files of CONFIG (`changes`).
+//!
+//! Deliberately absent: cryptography, which the tools of systemd and cryptsetup do, and a way to encrypt an existing P3 in place.
 
+mod changes;
 mod command;
 mod config;
 mod console;
@@ -25,8 +31,9 @@ mod keep;
 mod make;
 mod measure;
 mod medium;
+mod nv;
 mod open;
-mod places;
+mod paths;
 mod reason;
 mod record;
 mod recovery;
@@ -34,18 +41,20 @@ mod seal;
 mod status;
 mod tools;
 mod tpm;
+mod volume;
 mod wait;
 
-use command::{USAGE, Verb};
+use command::{Seal, USAGE, Verb};
 use error::Error;
-use places::Places;
+use paths::Paths;
+use record::Record;
 use std::{
     io::{self, Write as _},
     process::ExitCode,
 };
 
 fn main() -> ExitCode {
-    let result = command::parse(std::env::args().skip(1)).and_then(|verb| act(&verb, &Places::default()));
+    let result = command::parse(std::env::args().skip(1)).and_then(|verb| act(&verb, &Paths::default()));
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(e @ Error::Usage { .. }) => {
@@ -59,21 +68,22 @@ fn main() -> ExitCode {
     }
 }
 
-fn act(verb: &Verb, places: &Places) -> Result<(), Error> {
+fn act(verb: &Verb, paths: &Paths) -> Result<(), Error> {
     match verb {
-        Verb::Status { json } => print(&status::Report::read(places)?.text(*json)),
-        Verb::Seal => seal::seal_now(places),
-        Verb::RecoveryKey { new: false } => print(&recovery::kept(places)?),
-        Verb::RecoveryKey { new: true } => print(&recovery::renew(places)?),
-        Verb::Measure => measure::measure(places),
-        Verb::Make => make::make(places),
-        Verb::Open => open::open(places),
-        Verb::Keep => keep::keep(places),
+        Verb::Status { json } => print(&status::Report::read(paths)?.text(*json)?),
+        Verb::Seal(Seal::Show) => print(&seal::show(paths)?),
+        Verb::Seal(Seal::By(source)) => seal::seal_now(paths, *source, io::stdin()),
+        Verb::RecoveryKey { new: false } => print(&recovery::kept(paths)?),
+        Verb::RecoveryKey { new: true } => print(&recovery::renew(paths)?),
+        Verb::Measure => measure::measure(paths),
+        Verb::Make => Record::explains(paths, make::make(paths)),
+        Verb::Open => Record::explains(paths, open::open(paths)),
+        Verb::Keep => keep::keep(paths),
         Verb::Help => print(USAGE),
     }
 }
 
-/// The answer to a question goes to standard output; a reader that has gone away is no error of ours.
+/// Writes an answer to standard output. A reader that has gone away is no error here.
 fn print(text: &str) -> Result<(), Error> {
     match writeln!(io::stdout(), "{}", text.trim_end()) {
         Err(e) if e.kind() != io::ErrorKind::BrokenPipe => Err(Error::io("write to", "standard output")(e)),

@@ -1,60 +1,64 @@
-//! `vault measure`: tells the TPM of the files of CONFIG, once in each start, before anything depends on them.
+//! `vault measure`: measures the files of CONFIG into the TPM, once in each start, before anything reads them.
 //!
-//! Others may have measured into the same register before: shim does, its list of certificates (shim, `README.tpm`). What they
-//! have left there is noted first, so that a start which ends in between measures nothing twice.
+//! Other programs may have measured into the same register before: shim measures its list of certificates (shim, `README.tpm`).
+//! `measure` first notes the value that it finds, so that a second run after an interruption measures nothing twice.
 
-use crate::{error::Error, file, places::Places, tpm::Tpm};
+use crate::{changes::Files, error::Error, file, paths::Paths, tpm::Tpm};
 use boot::measure::{CONFIG_PCR, Register, config_event};
 use std::{
-    collections::BTreeMap,
     fs::{self, File},
     io,
     path::{Path, PathBuf},
 };
 use types::{Digest, DigestWriter};
 
-/// Written when it is done: the words that were measured.
-pub(crate) fn marker(places: &Places) -> PathBuf {
-    places.run.join("config-measured")
+/// The mark that CONFIG was measured in this start: a file with the words that were measured.
+pub(crate) fn marker(paths: &Paths) -> PathBuf {
+    paths.run.join("config-measured")
 }
 
-pub(crate) fn measure(places: &Places) -> Result<(), Error> {
-    if marker(places).exists() {
+pub(crate) fn measure(paths: &Paths) -> Result<(), Error> {
+    if marker(paths).exists() {
         return Ok(());
     }
-    let Some(tpm) = Tpm::find(places) else {
-        eprintln!("CONFIG is not measured: {}", Tpm::absence(places));
-        return Ok(());
+    let tpm = match Tpm::find(paths) {
+        Ok(tpm) => tpm,
+        Err(problem) => {
+            eprintln!("CONFIG is not measured: {problem}");
+            return Ok(());
+        }
     };
-    let words = words(places)?;
-    fs::create_dir_all(&places.run).map_err(Error::io("make", &places.run))?;
-    let before = match before(places)? {
+    let words = words_for(&files(paths)?);
+    fs::create_dir_all(&paths.run).map_err(Error::io("make", &paths.run))?;
+    let before = match before(paths)? {
         Some(before) => before,
         None => {
             let before = Register::holding(tpm.register(CONFIG_PCR)?);
-            file::replace(&before_path(places), before.value().hex().as_bytes())?;
+            file::replace(&before_path(paths), before.value().hex().as_bytes())?;
             before
         }
     };
     if tpm.register(CONFIG_PCR)? == before.value() {
-        extend(places, &words)?;
+        extend(paths, &words)?;
         if tpm.register(CONFIG_PCR)? == before.value() {
             return Err(Error::Unmoved);
         }
     }
-    if tpm.register(CONFIG_PCR)? != foretold(before, &words) {
-        eprintln!("register {CONFIG_PCR} of the TPM was extended by others meanwhile: `vault seal` cannot foretell it");
+    if tpm.register(CONFIG_PCR)? != predicted(before, &words) {
+        eprintln!(
+            "other programs have extended register {CONFIG_PCR} of the TPM meanwhile: `vault seal` cannot predict it"
+        );
     }
-    file::replace(&marker(places), words.as_bytes())
+    file::replace(&marker(paths), words.as_bytes())
 }
 
-fn before_path(places: &Places) -> PathBuf {
-    places.run.join("config-before")
+fn before_path(paths: &Paths) -> PathBuf {
+    paths.run.join("config-before")
 }
 
-/// What the register held before CONFIG was measured in this start; `None` where that was never asked.
-pub(crate) fn before(places: &Places) -> Result<Option<Register>, Error> {
-    let path = before_path(places);
+/// The register's value before CONFIG was measured in this start; `None` where nobody has read it.
+pub(crate) fn before(paths: &Paths) -> Result<Option<Register>, Error> {
+    let path = before_path(paths);
     match fs::read_to_string(&path) {
         Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
         text => {
@@ -65,20 +69,25 @@ pub(crate) fn before(places: &Places) -> Result<Option<Register>, Error> {
     }
 }
 
-/// The words for the files of CONFIG as they are now.
-pub(crate) fn words(places: &Places) -> Result<String, Error> {
-    let mut files = BTreeMap::new();
-    collect(&places.config, "", &mut files)?;
-    Ok(config_event(&files))
+/// The files of CONFIG as they are now.
+pub(crate) fn files(paths: &Paths) -> Result<Files, Error> {
+    let mut files = Files::new();
+    collect(&paths.config, "", &mut files)?;
+    Ok(files)
+}
+
+/// The words that are measured for files.
+pub(crate) fn words_for(files: &Files) -> String {
+    config_event(files)
 }
 
 /// The register's value after the words.
-pub(crate) fn foretold(before: Register, words: &str) -> Digest {
+pub(crate) fn predicted(before: Register, words: &str) -> Digest {
     before.extended(words.as_bytes()).value()
 }
 
 /// Every regular file below a folder. CONFIG is FAT, which has no links.
-fn collect(folder: &Path, prefix: &str, files: &mut BTreeMap<String, Digest>) -> Result<(), Error> {
+fn collect(folder: &Path, prefix: &str, files: &mut Files) -> Result<(), Error> {
     for item in fs::read_dir(folder).map_err(Error::io("read", folder))? {
         let item = item.map_err(Error::io("read", folder))?;
         let path = item.path();
@@ -96,10 +105,9 @@ fn collect(folder: &Path, prefix: &str, files: &mut BTreeMap<String, Digest>) ->
     Ok(())
 }
 
-/// Extends the register in every bank, and has it noted in the event log of systemd. Without the variable, systemd-pcrextend
-/// does nothing, and says that all is well, where the EFI stub has measured no kernel, as under Xen (systemd,
-/// `docs/ENVIRONMENT.md`).
-fn extend(places: &Places, words: &str) -> Result<(), Error> {
-    let tool = places.tool("systemd-pcrextend").env("SYSTEMD_FORCE_MEASURE", "1");
+/// Extends the register in every bank, and systemd's event log by an entry. Without the variable, systemd-pcrextend does nothing
+/// and succeeds where the EFI stub has measured no kernel, as under Xen (systemd, `docs/ENVIRONMENT.md`).
+fn extend(paths: &Paths, words: &str) -> Result<(), Error> {
+    let tool = paths.tool("systemd-pcrextend").env("SYSTEMD_FORCE_MEASURE", "1");
     tool.arg(format!("--pcr={CONFIG_PCR}")).arg(words).run().map(drop)
 }

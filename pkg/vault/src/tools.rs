@@ -1,34 +1,34 @@
-//! The commands of the system. Keys are never arguments, which everyone can read: they go through standard input, or are in a
-//! file that only root can read.
+//! The commands of the system. No key is an argument, because everyone can read arguments: keys go through standard input, or
+//! through a file that only root can read.
 
-use crate::{error::Error, places::Places};
+use crate::{error::Error, paths::Paths};
 use std::{
     ffi::OsStr,
     io::{self, Write as _},
     process::{Child, Command, ExitStatus, Stdio},
 };
 
-/// A command that is about to run.
+/// A command before it runs.
 pub(crate) struct Tool {
     command: Command,
     input: Vec<u8>,
 }
 
-/// What has become of it.
+/// The end of a command.
 #[derive(Debug)]
 pub(crate) struct Outcome {
     status: ExitStatus,
     command: String,
-    /// Its answer.
+    /// Standard output.
     pub(crate) answer: String,
-    /// What it says to people.
+    /// Standard error.
     pub(crate) talk: String,
 }
 
-impl Places {
+impl Paths {
     pub(crate) fn tool(&self, program: &str) -> Tool {
         let found = self.commands.iter().map(|folder| folder.join(program)).find(|path| path.exists());
-        // one that is nowhere fails by its name
+        // a command that is in no folder fails, and the error has its name
         let path = found.unwrap_or_else(|| std::path::Path::new("/").join(program));
         Tool { command: Command::new(path), input: Vec::new() }
     }
@@ -50,20 +50,20 @@ impl Tool {
         self
     }
 
-    /// What it reads. Short: it is written before anything of the answer is read.
+    /// Its standard input. It must be short: it is written before the answer is read.
     pub(crate) fn input(mut self, bytes: &[u8]) -> Self {
         self.input = bytes.to_vec();
         self
     }
 
-    /// Starts it for an answer that may take long.
+    /// Starts it, for an answer that may take long.
     pub(crate) fn start(mut self) -> Result<Child, Error> {
         let words = words(&self.command);
         self.command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
         self.command.spawn().map_err(|e| Error::Command { command: words, problem: e.to_string() })
     }
 
-    /// Runs it to its end, whichever that is.
+    /// Runs it to its end, good or bad.
     pub(crate) fn end(mut self) -> Result<Outcome, Error> {
         let words = words(&self.command);
         let failed = |e: io::Error| Error::Command { command: words.clone(), problem: e.to_string() };
@@ -71,7 +71,7 @@ impl Tool {
         let mut child = self.command.spawn().map_err(failed)?;
         if let Some(mut input) = child.stdin.take() {
             match input.write_all(&self.input) {
-                // it has not read all of it, and says why itself
+                // the command ended early, and has printed why
                 Err(e) if e.kind() != io::ErrorKind::BrokenPipe => return Err(failed(e)),
                 _ => {}
             }
@@ -82,7 +82,7 @@ impl Tool {
         Ok(Outcome { status: output.status, command: words, answer, talk })
     }
 
-    /// Runs it to a good end, and gives its answer.
+    /// Runs it to a good end, and returns its answer.
     pub(crate) fn run(self) -> Result<String, Error> {
         Ok(self.end()?.good()?.answer)
     }
@@ -97,7 +97,7 @@ impl Outcome {
         self.status.code()
     }
 
-    /// An error unless it has come to a good end.
+    /// Turns a bad end into an error.
     pub(crate) fn good(self) -> Result<Self, Error> {
         if self.is_good() {
             return Ok(self);
@@ -107,7 +107,7 @@ impl Outcome {
     }
 }
 
-/// As one would type it.
+/// The command line, as one would type it.
 fn words(command: &Command) -> String {
     let program = std::path::Path::new(command.get_program()).file_name().unwrap_or_default();
     let words = std::iter::once(program).chain(command.get_args());

@@ -1,10 +1,11 @@
-//! The commands of an operator: they talk to the service over its socket.
+//! The commands of an operator, which reach the service by its socket.
 
 use crate::{
     error::Error,
-    places::Places,
+    paths::Paths,
     service::{Answer, Command},
     status::Status,
+    terminal::{Escape, Filter},
 };
 use rustix::termios::{OptionalActions, Termios, isatty, tcgetattr, tcsetattr};
 use std::{
@@ -14,9 +15,9 @@ use std::{
     thread,
 };
 
-/// Asks the service.
-pub(crate) fn ask(places: &Places, command: &Command) -> Result<Option<Status>, Error> {
-    let socket = places.socket();
+/// Sends a command to the service and returns its answer.
+pub(crate) fn ask(paths: &Paths, command: &Command) -> Result<Option<Status>, Error> {
+    let socket = paths.socket();
     let no_answer = |what: String| Error::NoAnswer { path: socket.clone(), what };
     let mut answer = String::new();
     let asked = UnixStream::connect(&socket).and_then(|mut service| {
@@ -31,19 +32,20 @@ pub(crate) fn ask(places: &Places, command: &Command) -> Result<Option<Status>, 
     }
 }
 
-/// What ends a session at a console: Ctrl-], as with telnet.
+/// The key that ends a session at a console: Ctrl-], as with telnet.
 const LEAVE: u8 = 0x1d;
 
-/// Connects standard input and output with an app's console, until Ctrl-], or the service's end; or until the guest has
-/// written the texts of `until`, one after the other. The end of the input does not end it: what was asked by a pipe is to be
-/// answered, too.
-pub(crate) fn console(places: &Places, app: &str, until: &[String]) -> Result<(), Error> {
-    let status = ask(places, &Command::Status)?.unwrap_or_default();
+/// Connects standard input and output with an app's console, until Ctrl-], the service's end, or the last text of `until`. The
+/// end of the input does not end it, because answers to a pipe come later.
+///
+/// A guest may write anything: a terminal gets the output through [`Filter`], anything else through [`Escape`].
+pub(crate) fn console(paths: &Paths, app: &str, until: &[String]) -> Result<(), Error> {
+    let status = ask(paths, &Command::Status)?.unwrap_or_default();
     if !status.apps.iter().any(|a| a.name == app) {
         let known: Vec<_> = status.apps.iter().map(|a| a.name.as_str()).collect();
         return Err(Error::Refused(format!("there is no app `{app}`: there is {}", known.join(", "))));
     }
-    let socket = places.console(app);
+    let socket = paths.console(app);
     let mut console = UnixStream::connect(&socket).map_err(Error::io("connect to", &socket))?;
     let mut keyboard = console.try_clone().map_err(Error::io("use", &socket))?;
     let raw = Raw::enter()?;
@@ -67,21 +69,23 @@ pub(crate) fn console(places: &Places, app: &str, until: &[String]) -> Result<()
     let mut wait = Until::new(until);
     let mut buffer = [0; 4096];
     let mut out = io::stdout().lock();
+    let (mut filter, mut escape, to_terminal) = (Filter::default(), Escape::default(), isatty(io::stdout()));
     while let Ok(n @ 1..) = console.read(&mut buffer) {
-        out.write_all(&buffer[..n]).and_then(|()| out.flush()).map_err(Error::io("write to", "standard output"))?;
-        if wait.are_said(&buffer[..n]) {
+        let text = if to_terminal { filter.pass(&buffer[..n]) } else { escape.pass(&buffer[..n]).into_bytes() };
+        out.write_all(&text).and_then(|()| out.flush()).map_err(Error::io("write to", "standard output"))?;
+        if wait.have_come(&buffer[..n]) {
             return Ok(());
         }
     }
     match wait.texts.first() {
-        Some(text) => Err(Error::Refused(format!("the console ended without having said `{text}`"))),
+        Some(text) => Err(Error::Refused(format!("the console ended without the text `{text}`"))),
         None => Ok(()),
     }
 }
 
-/// Looks for texts in what comes in pieces.
+/// Looks for texts in a stream.
 struct Until<'a> {
-    /// Those that are still to come.
+    /// Texts that have not come.
     texts: &'a [String],
     seen: Vec<u8>,
 }
@@ -91,8 +95,8 @@ impl<'a> Until<'a> {
         Self { texts, seen: Vec::new() }
     }
 
-    /// Whether the last one has come with this piece; never where there is none.
-    fn are_said(&mut self, piece: &[u8]) -> bool {
+    /// Whether the last text has come with this piece. Without texts it never has.
+    fn have_come(&mut self, piece: &[u8]) -> bool {
         self.seen.extend_from_slice(piece);
         while let [text, more @ ..] = self.texts {
             let text = text.as_bytes();
@@ -113,7 +117,7 @@ impl<'a> Until<'a> {
     }
 }
 
-/// The terminal passes every key on, until this is dropped.
+/// Makes the terminal pass every key on, until this is dropped.
 struct Raw(Termios);
 
 impl Raw {
@@ -146,19 +150,19 @@ mod tests {
     fn a_text_is_found_over_the_edges_of_pieces() {
         let texts = ["42\r\n".to_owned()];
         let mut until = Until::new(&texts);
-        assert!(!until.are_said(b"echo $((6*7))\r\n4"));
-        assert!(!until.are_said(b"2"));
-        assert!(until.are_said(b"\r\n# "));
-        assert!(!Until::new(&texts).are_said(b"4 2"));
-        assert!(!Until::new(&[]).are_said(b"anything"));
+        assert!(!until.have_come(b"echo $((6*7))\r\n4"));
+        assert!(!until.have_come(b"2"));
+        assert!(until.have_come(b"\r\n# "));
+        assert!(!Until::new(&texts).have_come(b"4 2"));
+        assert!(!Until::new(&[]).have_come(b"anything"));
     }
 
     #[test]
     fn texts_must_come_one_after_the_other() {
         let texts = ["signal 9", "ready"].map(str::to_owned);
         let mut until = Until::new(&texts);
-        assert!(!until.are_said(b"ready signal 9"));
-        assert!(until.are_said(b" ready"));
-        assert!(Until::new(&texts).are_said(b"ready signal 9 ready"));
+        assert!(!until.have_come(b"ready signal 9"));
+        assert!(until.have_come(b" ready"));
+        assert!(Until::new(&texts).have_come(b"ready signal 9 ready"));
     }
 }

@@ -5,13 +5,13 @@ use crate::{error::Error, service::Command};
 pub(crate) const USAGE: &str = "\
 Runs declared virtual machines, and containers in virtual machines of their own
 
-Usage: vmm run                             run what is declared in /config/apps and /persist/apps
-       vmm status [--json]                 apps, their states, and what is wrong with declarations
+Usage: vmm run                             run the apps of /config/apps and /persist/apps
+       vmm status [--json]                 show apps, their states and errors of declarations
        vmm console <app>                   connect with its serial console; Ctrl-] leaves
-       vmm console <app> --until <TEXT>…   the same, until it has said these texts, one after the other
-       vmm start|stop|restart <app>        stop switches it off as its power button would
-       vmm reload                          read the declarations anew
-       vmm ready                           exit code 0 when the service answers";
+       vmm console <app> --until <TEXT>…   the same, until these texts have come in this order
+       vmm start|stop|restart <app>        stop presses its power button
+       vmm reload                          read the declarations again
+       vmm ready                           exit with code 0 when the service answers";
 
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Verb {

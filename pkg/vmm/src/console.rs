@@ -1,4 +1,4 @@
-//! A guest's serial console: what it has said last is kept for who comes later, and who listens may also type.
+//! A guest's serial console. The service keeps the last of its output for later clients, and every client may type.
 //!
 //! ```text
 //! guest ──► last 64 KiB ──► every client          any client ──► guest
@@ -33,7 +33,7 @@ pub(crate) struct Console {
 struct Inner {
     past: Mutex<VecDeque<u8>>,
     now: broadcast::Sender<Vec<u8>>,
-    /// Where the guest listens, while there is one.
+    /// The guest's input, while there is a guest.
     keyboard: Mutex<Option<mpsc::Sender<Vec<u8>>>>,
 }
 
@@ -67,19 +67,19 @@ impl Console {
         tokio::spawn(async move {
             let mut buffer = vec![0; 4096];
             while let Ok(n @ 1..) = output.read(&mut buffer).await {
-                console.said(&buffer[..n]);
+                console.write(&buffer[..n]);
             }
         });
     }
 
-    /// Something to read for everyone.
-    pub(crate) fn said(&self, bytes: &[u8]) {
+    /// Sends text to all clients, and keeps it for later ones.
+    pub(crate) fn write(&self, bytes: &[u8]) {
         // the lock is held while it is sent, so that a new client neither misses nor repeats it
         let mut past = lock(&self.inner.past);
         past.extend(bytes);
         let over = past.len().saturating_sub(KEPT);
         past.drain(..over);
-        // nobody may be listening
+        // there may be no client
         let _ = self.inner.now.send(bytes.to_vec());
     }
 
@@ -95,7 +95,7 @@ impl Console {
         Ok(tokio::spawn(async move {
             while let Ok((client, _)) = listener.accept().await {
                 let console = console.clone();
-                // that a client goes away is its own affair
+                // a client that goes away is no error of ours
                 tokio::spawn(async move { drop(console.client(client).await) });
             }
         }))
@@ -110,7 +110,7 @@ impl Console {
             while let Ok(n @ 1..) = read.read(&mut buffer).await {
                 let keyboard = lock(&self.inner.keyboard).clone();
                 if let Some(keyboard) = keyboard {
-                    // what is typed while there is no guest is lost, as with any machine that is off
+                    // input is lost while there is no guest, as with any machine that is off
                     let _ = keyboard.send(buffer[..n].to_vec()).await;
                 }
             }
@@ -130,7 +130,7 @@ impl Console {
     }
 }
 
-/// Listens on a socket, in place of one that was left over.
+/// Listens on a socket, in place of an earlier one.
 pub(crate) fn listener(socket: &Path) -> Result<UnixListener, Error> {
     if let Some(folder) = socket.parent() {
         fs::create_dir_all(folder).map_err(Error::io("create", folder))?;
@@ -179,8 +179,8 @@ mod tests {
     #[test]
     fn only_the_last_of_the_past_is_kept() {
         let console = Console::new();
-        console.said(&vec![b'a'; KEPT]);
-        console.said(b"end");
+        console.write(&vec![b'a'; KEPT]);
+        console.write(b"end");
         let (past, _) = console.listen();
         assert_eq!(past.len(), KEPT);
         assert!(past.ends_with(b"aend"));

@@ -1,4 +1,4 @@
-//! The declarations of this device, and what is wrong with them. A bad one never hinders the others.
+//! The declarations of this device and their errors. A bad declaration does not hinder the others.
 
 use app::App;
 use std::{
@@ -10,22 +10,22 @@ use std::{
 /// A good declaration.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Declared {
-    /// Where it is written.
+    /// Its file.
     pub(crate) file: PathBuf,
-    /// What it says.
+    /// Its content.
     pub(crate) app: App,
 }
 
-/// Something wrong with a declaration.
+/// An error of a declaration.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub(crate) struct Fault {
     /// The file.
     pub(crate) file: String,
-    /// The line, from 1; 0 where it is about the file as a whole.
+    /// The line, from 1; 0 for the file as a whole.
     pub(crate) line: u32,
-    /// The column, from 1; 0 where it is not known.
+    /// The column, from 1; 0 where it is unknown.
     pub(crate) column: u32,
-    /// What is wrong, with the line itself and what is allowed there.
+    /// The message, with the line itself and the allowed values.
     pub(crate) text: String,
 }
 
@@ -49,7 +49,7 @@ pub(crate) fn read(folders: &[PathBuf]) -> (BTreeMap<String, Declared>, Vec<Faul
                         let first = first.file.display();
                         faults.push(fault(
                             &file,
-                            format!("the app `{name}` is declared in {first} already; that one counts"),
+                            format!("the app `{name}` is declared in {first} already; vmm uses that declaration"),
                         ));
                     } else {
                         found.insert(name, Declared { file, app });
@@ -81,7 +81,7 @@ fn files(folder: &Path) -> io::Result<Vec<String>> {
     let mut names = Vec::new();
     for item in items {
         let name = item?.file_name().to_string_lossy().into_owned();
-        // what an editor is about to write begins with a dot
+        // names of an editor's unfinished files begin with a dot
         if name.ends_with(".yml") && !name.starts_with('.') {
             names.push(name);
         }
@@ -112,7 +112,7 @@ mod tests {
         }
         let (apps, faults) = read(&[config.clone(), p3.clone(), dir.path().join("none")]);
         assert_eq!(apps.keys().collect::<Vec<_>>(), ["a", "c"]);
-        assert_eq!(apps["a"].file, config.join("a.yml"), "the first one counts");
+        assert_eq!(apps["a"].file, config.join("a.yml"), "the first file wins");
         let [bad, twice] = faults.as_slice() else { panic!("{faults:?}") };
         assert_eq!((bad.file.as_str(), bad.line), (config.join("b.yml").to_str().unwrap(), 2));
         assert!(bad.text.contains("lots"), "{}", bad.text);

@@ -9,7 +9,7 @@ pub(crate) enum Error {
     /// The command line.
     #[error("{what}")]
     Usage { what: String },
-    /// A file, folder, socket or device refuses.
+    /// The kernel refuses an operation on a file, folder, socket or device.
     #[error("cannot {action} {}: {source}", path.display())]
     Io { action: &'static str, path: PathBuf, source: io::Error },
     /// A program that prepares something failed.
@@ -18,19 +18,19 @@ pub(crate) enum Error {
     /// The store is damaged or not a store.
     #[error("store: {0}")]
     Store(#[from] store::Error),
-    /// No image is called so.
+    /// No image has this name.
     #[error("there is no image `{name}` in the store; there is {}", known.join(", "))]
     NoImage { name: String, known: Vec<String> },
-    /// The image does not say what to run.
+    /// The image names no program.
     #[error("the image {image} names no program: give one in `command`")]
     NoCommand { image: String },
-    /// A disk of a machine is not there.
-    #[error("there is no disk {}: copy it there, or give its `size` to have an empty one made", path.display())]
-    NoDisk { path: PathBuf },
-    /// Something that a declaration asks for and this hypervisor has not.
+    /// A file does not fit its declaration.
+    #[error("{at}: {what}")]
+    Declared { at: app::Place, what: String },
+    /// A declaration asks for something that this hypervisor does not have.
     #[error("{hypervisor} has no {what}")]
     Unfit { hypervisor: &'static str, what: &'static str },
-    /// What the shim is told is too long.
+    /// The spec is too long.
     #[error("container: {0}")]
     Guest(#[from] guest::Error),
     /// A hypervisor's program did not start.
@@ -39,7 +39,7 @@ pub(crate) enum Error {
     /// The service refuses a request.
     #[error("{0}")]
     Refused(String),
-    /// The service does not answer as it should.
+    /// The service does not answer, or not in its protocol.
     #[error("{}: no answer from vmm ({what}); see `systemctl status evek-vmm`", path.display())]
     NoAnswer { path: PathBuf, what: String },
 }

@@ -1,17 +1,17 @@
-//! What runs guests: the one edge between `vmm` and a hypervisor.
+//! The one edge between `vmm` and a hypervisor.
 //!
 //! ```text
-//! App ─► prepare ─► Guest ─► Hypervisor::start ─► Running: console, orders, facts, end
+//! App ─► prepare ─► Guest ─► Hypervisor::start ─► Running: console, orders, facts, pauses, end
 //! ```
-//! A [`Guest`] says nothing that only one hypervisor understands; a hypervisor knows nothing of declarations, restarts,
-//! images and clients.
+//! A [`Guest`] has nothing that only one hypervisor understands. Hypervisors do not depend on declarations, restarts, images
+//! and clients.
 
 use crate::error::Error;
 use app::{DiskFormat, Network};
 use std::{fmt, future::Future, path::PathBuf, pin::Pin};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
-    sync::{mpsc, oneshot},
+    sync::{mpsc, oneshot, watch},
 };
 use types::Bytes;
 
@@ -20,11 +20,15 @@ use types::Bytes;
 pub(crate) struct Guest {
     /// Its name.
     pub(crate) name: String,
+    /// Its UUID, as its firmware shows it.
+    pub(crate) uuid: String,
+    /// User and group of its process on the device, where it has one.
+    pub(crate) uid: u32,
     /// Virtual processors.
     pub(crate) cpus: u32,
     /// Memory.
     pub(crate) memory: Bytes,
-    /// What it starts from.
+    /// Its firmware or kernel.
     pub(crate) boot: Boot,
     /// Its disks, in order.
     pub(crate) disks: Vec<Disk>,
@@ -36,7 +40,7 @@ pub(crate) struct Guest {
     pub(crate) run: PathBuf,
 }
 
-/// What a guest starts from.
+/// The firmware or kernel of a guest.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Boot {
     /// UEFI, with its variables in this file.
@@ -65,14 +69,14 @@ impl Disk {
 pub(crate) struct Card {
     /// Its address, `52:54:00:…`, the same at every start.
     pub(crate) mac: String,
-    /// What it is connected to.
+    /// The network that it is connected to.
     pub(crate) network: Network,
 }
 
 /// An order to a running guest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Order {
-    /// Press the power button, or what the hypervisor has in its place.
+    /// Press the power button, or its equivalent in this hypervisor.
     PowerButton,
     /// End it at once.
     Kill,
@@ -96,30 +100,53 @@ impl fmt::Display for End {
     }
 }
 
+/// Why a hypervisor has paused a guest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Pause {
+    /// A disk's file cannot grow, because P3 is full.
+    NoSpace,
+    /// Writing to a disk's file failed for another reason.
+    Failed,
+}
+
+impl fmt::Display for Pause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::NoSpace => "no space on P3",
+            Self::Failed => "a write to a disk failed",
+        })
+    }
+}
+
 /// A started guest. Nothing ends when it is dropped.
 pub(crate) struct Running {
-    /// What it writes to its serial console.
+    /// The output of its serial console.
     pub(crate) output: Box<dyn AsyncRead + Send + Unpin>,
-    /// Where what is typed goes.
+    /// The input of its serial console.
     pub(crate) input: Box<dyn AsyncWrite + Send + Unpin>,
-    /// Where orders go; nobody listens any more when it has ended.
+    /// Receives orders until it has ended.
     pub(crate) orders: mpsc::Sender<Order>,
     /// Its end.
     pub(crate) end: oneshot::Receiver<End>,
-    /// What there is to say of this run.
+    /// Why it is paused, while it is.
+    pub(crate) pauses: watch::Receiver<Option<Pause>>,
+    /// Facts of this run.
     pub(crate) facts: Facts,
 }
 
-/// What there is to say of a run.
+/// Facts of a run.
 #[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub(crate) struct Facts {
-    /// What makes it fast: `kvm`, `tcg` (emulated), `pvh`.
+    /// How it uses the processor: `kvm`, `tcg` (emulated), `pvh`, `pv`.
     pub(crate) acceleration: String,
+    /// The guest's UUID.
+    #[serde(default)]
+    pub(crate) uuid: String,
     /// The process on the device, where there is one.
     pub(crate) pid: Option<u32>,
 }
 
-/// What starts guests. It is chosen once, by what the machine is.
+/// A hypervisor. vmm chooses it once, at its start.
 pub(crate) trait Hypervisor {
     /// Its name in status.
     fn name(&self) -> &'static str;
@@ -130,7 +157,7 @@ pub(crate) trait Hypervisor {
     /// The template of a guest's UEFI variables; `None` where guests cannot start by UEFI.
     fn uefi(&self) -> Option<&'static str>;
 
-    /// What a container is told of the network behind NAT that its card is on.
+    /// The settings of a container's card behind NAT.
     fn nat(&self, card: &Card) -> NatNetwork;
 
     /// Starts a guest.

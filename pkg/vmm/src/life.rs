@@ -1,17 +1,20 @@
 //! The life of one app: started, watched, started again, stopped.
 //!
 //! ```text
-//!            start                     ends by itself, to be started again
+//!                             paused
+//!                               ▲│ P3 is full, has space again
+//!            start              │▼        ends, and may start again
 //! stopped ─────────► starting ─► running ──────────────────────────────► waiting ─► starting …
-//!    ▲                              │ stop          └─ not again ─► ended
+//!    ▲                              │ stop          └─ may not ─► ended
 //!    └────────── stopping ◄─────────┘
 //! ```
 
 use crate::{
     console::Console,
     error::Error,
-    hypervisor::{End, Guest, Hypervisor, Order, Running},
+    hypervisor::{End, Guest, Hypervisor, Order, Pause, Running},
     status::{AppStatus, State},
+    terminal,
 };
 use app::Restart;
 use std::{
@@ -20,7 +23,7 @@ use std::{
     time::Duration,
 };
 use tokio::{
-    sync::mpsc::Receiver,
+    sync::{mpsc::Receiver, watch},
     time::{Instant, sleep, timeout},
 };
 
@@ -33,18 +36,18 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 /// A run of this length was a good one: pauses begin anew.
 const GOOD_RUN: Duration = Duration::from_secs(120);
 
-/// What an operator wishes.
+/// A wish of an operator.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Wish {
     Start,
     Stop,
 }
 
-/// What an app has to be run: its files, and how its last run ended.
+/// The parts of a run that depend on the declaration.
 pub(crate) trait Stage {
     /// Makes everything ready.
     fn prepare(&self) -> Result<Guest, Error>;
-    /// What is known of an end beside what the hypervisor says.
+    /// The end of a run, from the hypervisor's word and other sources.
     fn judge(&self, end: End) -> End;
 }
 
@@ -76,7 +79,7 @@ impl Pauses {
     }
 }
 
-/// Whether an app that has ended by itself is started again.
+/// Whether an app that has ended starts again.
 fn again(restart: Restart, end: &End) -> bool {
     match restart {
         Restart::Always => true,
@@ -87,14 +90,14 @@ fn again(restart: Restart, end: &End) -> bool {
 
 /// How a run is over.
 enum Over {
-    /// By itself.
+    /// Without a wish of an operator.
     Ended(End),
     /// By an operator's wish.
     Stopped,
 }
 
 impl<S: Stage> Life<'_, S> {
-    /// Lives until nobody can wish anything any more; then it is stopped.
+    /// Lives until the channel of wishes closes; then it stops.
     pub(crate) async fn live(mut self, mut wanted: bool) {
         let mut pauses = Pauses::default();
         loop {
@@ -135,7 +138,7 @@ impl<S: Stage> Life<'_, S> {
             Ok(running) => running,
             Err(e) => return self.over(End::Failed(e.to_string())),
         };
-        let Running { output, input, orders, mut end, facts } = running;
+        let Running { output, input, orders, mut end, mut pauses, facts } = running;
         self.console.connect(output, input);
         self.note(|status| (status.state, status.run) = (State::Running, Some(facts)));
         loop {
@@ -145,30 +148,45 @@ impl<S: Stage> Life<'_, S> {
                     Some(Wish::Start) => {}
                     Some(Wish::Stop) | None => break,
                 },
+                pause = next_pause(&mut pauses) => self.paused(pause),
             }
         }
         self.note(|status| status.state = State::Stopping);
-        // it may be ending by itself just now: its end comes in any case
+        // it may be ending just now: its end comes in any case
         let _ = orders.send(Order::PowerButton).await;
         let end = match timeout(POWER_OFF_WITHIN, &mut end).await {
             Ok(end) => self.stage.judge(end.unwrap_or_else(lost)),
             Err(_) => {
                 let _ = orders.send(Order::Kill).await;
                 let _ = end.await;
-                End::Failed(format!("was ended {} s after it was told to stop", POWER_OFF_WITHIN.as_secs()))
+                End::Failed(format!(
+                    "was ended, because it had not switched itself off within {} s",
+                    POWER_OFF_WITHIN.as_secs()
+                ))
             }
         };
         self.over(end);
         Over::Stopped
     }
 
-    /// Notes an end.
-    fn over(&self, end: End) -> Over {
-        let said = format!("\r\n[vmm: {end}]\r\n");
-        self.console.said(said.as_bytes());
+    /// Notes that the hypervisor has paused the guest, or lets it go on.
+    fn paused(&self, pause: Option<Pause>) {
+        let text = pause.map_or_else(|| "goes on".to_owned(), |why| format!("paused: {why}"));
+        self.console.write(format!("\r\n[vmm: {text}]\r\n").as_bytes());
         self.note(|status| {
-            eprintln!("{}: {end}", status.name);
-            (status.run, status.last_end) = (None, Some(end.to_string()));
+            eprintln!("{}: {text}", status.name);
+            status.state = if pause.is_some() { State::Paused } else { State::Running };
+            status.paused = pause.map(|why| why.to_string());
+        });
+    }
+
+    /// Notes an end. A guest may have chosen some of the words.
+    fn over(&self, end: End) -> Over {
+        let text = terminal::escape(&end.to_string());
+        self.console.write(format!("\r\n[vmm: {text}]\r\n").as_bytes());
+        self.note(|status| {
+            eprintln!("{}: {text}", status.name);
+            (status.run, status.paused, status.last_end) = (None, None, Some(text));
         });
         Over::Ended(end)
     }
@@ -196,13 +214,21 @@ impl<S: Stage> Life<'_, S> {
     }
 }
 
+/// The next change; none comes from a hypervisor that pauses no guests.
+async fn next_pause(pauses: &mut watch::Receiver<Option<Pause>>) -> Option<Pause> {
+    match pauses.changed().await {
+        Ok(()) => *pauses.borrow_and_update(),
+        Err(_) => std::future::pending().await,
+    }
+}
+
 fn lost<E>(_: E) -> End {
     End::Failed("the hypervisor has lost it".to_owned())
 }
 
 /// Waits for something, but no longer than a stop may take.
 pub(crate) async fn stopped(stop: impl Future) {
-    // whoever is left is ended with this service
+    // the end of this service ends guests that are left
     let _ = timeout(POWER_OFF_WITHIN + Duration::from_secs(2), stop).await;
 }
 

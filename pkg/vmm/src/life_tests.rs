@@ -11,6 +11,10 @@ use types::Bytes;
 enum Run {
     Ends(Duration, End),
     UntilPowerButton,
+    /// Paused after a second, and going on after another.
+    Pauses,
+    /// Paused for ever.
+    PausedAt(Duration),
     Deaf,
     DoesNotStart,
 }
@@ -38,11 +42,26 @@ impl Hypervisor for Fake {
             }
             let (orders, mut inbox) = mpsc::channel(4);
             let (tell, end) = oneshot::channel();
+            let (pause, pauses) = watch::channel(None);
             tokio::spawn(async move {
                 let end = match run {
                     Run::Ends(after, end) => {
                         sleep(after).await;
                         end
+                    }
+                    Run::Pauses => {
+                        for why in [Some(Pause::NoSpace), None] {
+                            sleep(Duration::from_secs(1)).await;
+                            pause.send(why).unwrap();
+                        }
+                        inbox.recv().await;
+                        End::Off
+                    }
+                    Run::PausedAt(after) => {
+                        sleep(after).await;
+                        pause.send(Some(Pause::NoSpace)).unwrap();
+                        inbox.recv().await;
+                        End::Failed("was paused".into())
                     }
                     Run::Deaf => {
                         while !matches!(inbox.recv().await, Some(Order::Kill) | None) {}
@@ -55,9 +74,9 @@ impl Hypervisor for Fake {
                 };
                 let _ = tell.send(end);
             });
-            let facts = Facts { acceleration: "tcg".into(), pid: None };
+            let facts = Facts { acceleration: "tcg".into(), ..Facts::default() };
             let (output, input) = (Box::new(tokio::io::empty()), Box::new(tokio::io::sink()));
-            Ok(Running { output, input, orders, end, facts })
+            Ok(Running { output, input, orders, end, pauses, facts })
         })
     }
 }
@@ -67,6 +86,8 @@ impl Stage for Nothing {
     fn prepare(&self) -> Result<Guest, Error> {
         Ok(Guest {
             name: "web".into(),
+            uuid: String::new(),
+            uid: 0,
             cpus: 1,
             memory: Bytes::mib(64),
             boot: Boot::Linux { kernel: "/k".into(), initrd: None, cmdline: String::new() },
@@ -169,5 +190,29 @@ async fn a_guest_that_hears_no_power_button_is_ended() {
     assert_eq!(status.state, State::Stopping);
     let status = lived(Restart::Always, &[Run::Deaf], &[(5, Wish::Stop)], 31).await;
     assert_eq!(status.state, State::Stopped);
-    assert_eq!(status.last_end.unwrap(), "was ended 25 s after it was told to stop");
+    assert_eq!(status.last_end.unwrap(), "was ended, because it had not switched itself off within 25 s");
+}
+
+#[tokio::test(flavor = "current_thread", start_paused = true)]
+async fn status_says_why_a_guest_is_paused_and_that_it_goes_on() {
+    let status = lived(Restart::Always, &[Run::Pauses], &[], 1).await;
+    assert_eq!((status.state, status.paused.as_deref()), (State::Paused, Some("no space on P3")));
+    assert!(status.run.is_some(), "it still has its memory");
+    let status = lived(Restart::Always, &[Run::Pauses], &[], 2).await;
+    assert_eq!((status.state, status.paused), (State::Running, None));
+}
+
+#[tokio::test(flavor = "current_thread", start_paused = true)]
+async fn a_paused_guest_can_be_stopped() {
+    let run = Run::PausedAt(Duration::from_secs(1));
+    let status = lived(Restart::Always, &[run], &[(5, Wish::Stop)], 6).await;
+    assert_eq!((status.state, status.paused), (State::Stopped, None));
+    assert_eq!(status.last_end.as_deref(), Some("was paused"));
+}
+
+#[tokio::test(flavor = "current_thread", start_paused = true)]
+async fn the_words_of_an_end_cannot_write_to_a_terminal() {
+    let run = Run::Ends(Duration::ZERO, End::Failed("\x1b]0;title\x07".into()));
+    let status = lived(Restart::Never, &[run], &[], 1).await;
+    assert_eq!(status.last_end.as_deref(), Some("\\x1b]0;title\\x07"));
 }

@@ -1,4 +1,4 @@
-//! `vmm`: runs what the operator of this device has declared — virtual machines, and containers in virtual machines of their own.
+//! `vmm` runs the apps that an operator has declared: virtual machines, and containers in virtual machines of their own.
 //!
 //! ```text
 //! /config/apps, /persist/apps ─► declarations ─► one life an app ─► prepare ─► Guest ─► hypervisor
@@ -6,30 +6,38 @@
 //!                                    status ◄──────┘     └── commands           console ◄───┘
 //!                                       └──────► /run/vmm/vmm.sock              /run/vmm/<app>/console
 //! ```
-//! A container runs from the layers of the store where they lie: each is a read-only disk of its machine, whose first program
-//! is `pkg/shim`.
+//! A container runs from the layers of the store where they lie: each layer is a read-only disk of its machine, whose first
+//! program is `pkg/guest-init`.
 //!
-//! Deliberately absent: fetching of images and disks, which are there or not; and a life of guests beyond this service's own:
-//! when it ends, it switches them off.
+//! Of P3 this service sees `apps`, `images` and its own `vmm`, and nothing else.
+//!
+//! Deliberately absent: fetching of images and disks, which an operator copies to the device; and guests that outlive this
+//! service, which switches them off at its end.
 
 mod client;
 mod command;
 mod console;
 mod declarations;
+mod disk;
 mod error;
+mod files;
 mod hypervisor;
+mod identity;
 mod life;
-mod places;
+mod paths;
 mod prepare;
+mod qcow2;
 mod qemu;
 mod service;
 mod status;
+mod terminal;
+mod volume;
 mod xen;
 
 use command::{USAGE, Verb};
 use error::Error;
 use hypervisor::Hypervisor;
-use places::Places;
+use paths::Paths;
 use service::Command;
 use std::{
     io::{self, Write as _},
@@ -39,13 +47,13 @@ use std::{
 use types::Arch;
 
 fn main() -> ExitCode {
-    let places = Places::default();
+    let paths = Paths::default();
     let result = command::parse(std::env::args().skip(1)).and_then(|verb| match verb {
-        Verb::Run => run(places),
-        Verb::Status { json } => status(&places, json),
-        Verb::Ready => client::ask(&places, &Command::Status).map(drop),
-        Verb::Order(command) => client::ask(&places, &command).map(drop),
-        Verb::Console { app, until } => client::console(&places, &app, &until),
+        Verb::Run => run(paths),
+        Verb::Status { json } => status(&paths, json),
+        Verb::Ready => client::ask(&paths, &Command::Status).map(drop),
+        Verb::Order(command) => client::ask(&paths, &command).map(drop),
+        Verb::Console { app, until } => client::console(&paths, &app, &until),
         Verb::Help => print(USAGE),
     });
     match result {
@@ -61,18 +69,18 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(places: Places) -> Result<(), Error> {
+fn run(paths: Paths) -> Result<(), Error> {
     let usage = || Error::Usage { what: "this program runs on x86-64 and AArch64 only".to_owned() };
     let hypervisor: Rc<dyn Hypervisor> = match xen::Xen::here()? {
         Some(xen) => Rc::new(xen),
         None => Rc::new(qemu::Qemu::new(Arch::host().ok_or_else(usage)?)),
     };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    runtime.map_err(Error::io("start", "the runtime"))?.block_on(service::run(places, hypervisor))
+    runtime.map_err(Error::io("start", "the runtime"))?.block_on(service::run(paths, hypervisor))
 }
 
-fn status(places: &Places, json: bool) -> Result<(), Error> {
-    let status = client::ask(places, &Command::Status)?.unwrap_or_default();
+fn status(paths: &Paths, json: bool) -> Result<(), Error> {
+    let status = client::ask(paths, &Command::Status)?.unwrap_or_default();
     let as_json = || serde_json::to_string_pretty(&status).unwrap_or_default();
     print(&if json { as_json() } else { status.to_string() })
 }

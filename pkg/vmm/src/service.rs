@@ -8,7 +8,7 @@ use crate::{
     error::Error,
     hypervisor::{End, Guest, Hypervisor},
     life::{Life, Stage, Wish, stopped},
-    places::Places,
+    paths::Paths,
     prepare,
     status::{AppStatus, Status},
 };
@@ -17,8 +17,9 @@ use guest::{REPORT_AT, Report};
 use serde::{Deserialize, Serialize};
 use std::{
     collections::BTreeMap,
-    fs,
+    fs::{self, Permissions},
     io::{self, Read as _, Seek as _, SeekFrom},
+    os::unix::fs::PermissionsExt as _,
     rc::Rc,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
@@ -32,7 +33,7 @@ use tokio::{
     time::timeout,
 };
 
-/// How long a client may take for a command, with what the command itself takes: a reload waits for guests to end.
+/// How long a client may take for a command, with the command itself: a reload waits for guests to end.
 const CLIENT_WITHIN: Duration = Duration::from_secs(60);
 
 /// A command.
@@ -49,7 +50,7 @@ pub(crate) enum Command {
     Restart {
         app: String,
     },
-    /// Reads the declarations anew.
+    /// Reads the declarations again.
     Reload,
 }
 
@@ -72,22 +73,22 @@ struct Entry {
 }
 
 struct Service {
-    places: Places,
+    paths: Paths,
     hypervisor: Rc<dyn Hypervisor>,
     apps: BTreeMap<String, Entry>,
     faults: Vec<Fault>,
 }
 
-/// What an app has to be run on this device.
+/// A declaration and the device that it is for.
 struct Declaration {
     app: App,
-    places: Places,
+    paths: Paths,
     hypervisor: Rc<dyn Hypervisor>,
 }
 
 impl Stage for Declaration {
     fn prepare(&self) -> Result<Guest, Error> {
-        prepare::prepare(&self.app, &self.places, &*self.hypervisor)
+        prepare::prepare(&self.app, &self.paths, &*self.hypervisor)
     }
 
     fn judge(&self, end: End) -> End {
@@ -103,23 +104,24 @@ impl Stage for Declaration {
 }
 
 impl Declaration {
-    /// What the shim has left on the spec disk.
+    /// The report that guest-init has left on the spec disk.
     fn reported(&self) -> Option<Report> {
         let mut bytes = Vec::new();
-        let mut file = fs::File::open(prepare::spec_disk(&self.places, &self.app.name)).ok()?;
+        let mut file = fs::File::open(prepare::spec_disk(&self.paths, &self.app.name)).ok()?;
         file.seek(SeekFrom::Start(REPORT_AT)).and_then(|_| file.read_to_end(&mut bytes)).ok()?;
         Report::from_bytes(&bytes).unwrap_or_else(|e| Some(Report::Failed(e.to_string())))
     }
 }
 
-/// Runs everything until this program is told to stop; then every guest is switched off.
-pub(crate) async fn run(places: Places, hypervisor: Rc<dyn Hypervisor>) -> Result<(), Error> {
+/// Runs all apps until SIGTERM, and then switches every guest off.
+pub(crate) async fn run(paths: Paths, hypervisor: Rc<dyn Hypervisor>) -> Result<(), Error> {
     LocalSet::new()
         .run_until(async move {
             let mut stop = signal(SignalKind::terminate()).map_err(Error::io("receive", "signals"))?;
-            let socket = places.socket();
+            let socket = paths.socket();
             let commands = listener(&socket)?;
-            let mut service = Service { places, hypervisor, apps: BTreeMap::new(), faults: Vec::new() };
+            only_root(&paths)?;
+            let mut service = Service { paths, hypervisor, apps: BTreeMap::new(), faults: Vec::new() };
             service.reload().await;
             eprintln!("{} apps by {}, {} faults", service.apps.len(), service.hypervisor.name(), service.faults.len());
             loop {
@@ -128,7 +130,7 @@ pub(crate) async fn run(places: Places, hypervisor: Rc<dyn Hypervisor>) -> Resul
                     _ = stop.recv() => break,
                 };
                 let (client, _) = client.map_err(Error::io("accept on", &socket))?;
-                // a client that goes away, or says nothing, is its own affair
+                // a client that goes away, or sends nothing, is no error of ours
                 let _ = timeout(CLIENT_WITHIN, service.answer(client)).await;
             }
             let lives: Vec<Entry> = std::mem::take(&mut service.apps).into_values().collect();
@@ -142,6 +144,19 @@ pub(crate) async fn run(places: Places, hypervisor: Rc<dyn Hypervisor>) -> Resul
             Ok(())
         })
         .await
+}
+
+/// Lets only root into the folders with files of guests: a guest that has taken over its QEMU has the rights of that QEMU's
+/// user, and must not read another guest's disks.
+fn only_root(paths: &Paths) -> Result<(), Error> {
+    for folder in [&paths.images, &paths.state, &paths.run] {
+        let closed = fs::create_dir_all(folder).and_then(|()| {
+            let open = fs::metadata(folder)?.permissions().mode() & 0o077 != 0;
+            if open { fs::set_permissions(folder, Permissions::from_mode(0o700)) } else { Ok(()) }
+        });
+        closed.map_err(Error::io("close", folder))?;
+    }
+    Ok(())
 }
 
 impl Entry {
@@ -199,9 +214,9 @@ impl Service {
         }
     }
 
-    /// Reads the declarations: apps that are new or changed begin, those that are gone or changed end.
+    /// Reads the declarations. New apps begin, removed ones end, and changed ones end and begin.
     async fn reload(&mut self) {
-        let (declared, faults) = declarations::read(&self.places.declared);
+        let (declared, faults) = declarations::read(&self.paths.declared);
         self.faults = faults;
         for fault in &self.faults {
             eprintln!("{}", fault.text);
@@ -230,7 +245,7 @@ impl Service {
     fn begin(&self, declared: Declared) -> Result<Entry, Error> {
         let app = &declared.app;
         let console = Console::new();
-        let served = console.serve(&self.places.console(&app.name))?;
+        let served = console.serve(&self.paths.console(&app.name))?;
         let status = Arc::new(Mutex::new(AppStatus {
             name: app.name.value.clone(),
             kind: if app.machine.is_some() { "machine" } else { "container" }.to_owned(),
@@ -238,8 +253,8 @@ impl Service {
             ..AppStatus::default()
         }));
         let (wishes, inbox) = mpsc::channel(8);
-        let (places, hypervisor) = (self.places.clone(), Rc::clone(&self.hypervisor));
-        let stage = Declaration { app: app.clone(), places, hypervisor };
+        let (paths, hypervisor) = (self.paths.clone(), Rc::clone(&self.hypervisor));
+        let stage = Declaration { app: app.clone(), paths, hypervisor };
         let (restart, wanted, noted) = (app.restart, app.autostart, Arc::clone(&status));
         let hypervisor = Rc::clone(&self.hypervisor);
         let life = spawn_local(async move {
@@ -255,9 +270,24 @@ mod tests {
     use super::*;
 
     #[test]
-    fn commands_are_what_they_say() {
+    fn a_command_is_one_json_object() {
         let text = serde_json::to_string(&Command::Stop { app: "web".into() }).unwrap_or_default();
         assert_eq!(text, r#"{"do":"stop","app":"web"}"#);
         assert!(serde_json::from_str::<Command>(r#"{"do":"explode"}"#).is_err());
+    }
+
+    #[test]
+    fn only_root_enters_the_folders_of_guests() {
+        let dir = tempfile::tempdir().unwrap_or_else(|e| panic!("{e}"));
+        let at = |name: &str| dir.path().join(name);
+        let paths = Paths { images: at("images"), state: at("vmm"), run: at("run"), ..Paths::default() };
+        assert!(fs::create_dir(&paths.images).is_ok());
+        for _ in 0..2 {
+            only_root(&paths).unwrap_or_else(|e| panic!("{e}"));
+            for folder in [&paths.images, &paths.state, &paths.run] {
+                let mode = fs::metadata(folder).map(|meta| meta.permissions().mode() & 0o777).ok();
+                assert_eq!(mode, Some(0o700), "{}", folder.display());
+            }
+        }
     }
 }

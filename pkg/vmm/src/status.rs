@@ -1,4 +1,4 @@
-//! What there is to say of the apps, as JSON and as a table.
+//! The status of the apps, as JSON and as a table.
 
 use crate::{declarations::Fault, hypervisor::Facts};
 use serde::{Deserialize, Serialize};
@@ -15,11 +15,13 @@ pub(crate) enum State {
     Starting,
     /// Running.
     Running,
-    /// Told to stop.
+    /// Paused by the hypervisor, because it cannot write to a disk.
+    Paused,
+    /// An operator or a reload wants it stopped, and it still runs.
     Stopping,
-    /// It has ended, and is started again after a pause.
+    /// It has ended, and starts again after a pause.
     Waiting,
-    /// It has ended by itself, and its declaration says that it stays so.
+    /// It has ended, and its declaration does not let it start again.
     Ended,
 }
 
@@ -29,6 +31,7 @@ impl fmt::Display for State {
             Self::Stopped => "stopped",
             Self::Starting => "starting",
             Self::Running => "running",
+            Self::Paused => "paused",
             Self::Stopping => "stopping",
             Self::Waiting => "waiting",
             Self::Ended => "ended",
@@ -45,20 +48,23 @@ pub(crate) struct AppStatus {
     pub(crate) kind: String,
     /// Its declaration.
     pub(crate) file: String,
-    /// How it is.
+    /// Its state.
     pub(crate) state: State,
+    /// Why it is paused, while it is.
+    #[serde(default)]
+    pub(crate) paused: Option<String>,
     /// Of the run, while it runs.
     pub(crate) run: Option<Facts>,
-    /// How often it was started again by itself.
+    /// How often vmm started it again after it had ended.
     pub(crate) restarts: u32,
     /// How the last run ended, or why it did not start.
     pub(crate) last_end: Option<String>,
 }
 
-/// Everything.
+/// The status of the service.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Status {
-    /// What runs guests here.
+    /// The hypervisor.
     pub(crate) hypervisor: String,
     /// The apps, by name.
     pub(crate) apps: Vec<AppStatus>,
@@ -82,6 +88,11 @@ impl fmt::Display for Status {
             let _ =
                 writeln!(text, "{:<20} {:<10} {:<9} {by:<5} {:>8}  {end}", app.name, app.kind, app.state, app.restarts);
         }
+        for app in &self.apps {
+            if let Some(why) = &app.paused {
+                let _ = writeln!(text, "\n{}: paused: {why}; it goes on when vmm can write again", app.name);
+            }
+        }
         for fault in &self.faults {
             let _ = writeln!(text, "\n{}", fault.text);
         }
@@ -99,17 +110,27 @@ mod tests {
             name: "web".into(),
             kind: "container".into(),
             state: State::Running,
-            run: Some(Facts { acceleration: "kvm".into(), pid: Some(7) }),
+            run: Some(Facts { acceleration: "kvm".into(), pid: Some(7), uuid: String::new() }),
             restarts: 2,
             last_end: Some("exit code 1".into()),
             ..AppStatus::default()
         };
+        let data = AppStatus {
+            name: "data".into(),
+            kind: "machine".into(),
+            state: State::Paused,
+            paused: Some("no space on P3".into()),
+            ..AppStatus::default()
+        };
         let fault =
             Fault { file: "/config/apps/x.yml".into(), line: 3, column: 1, text: "/config/apps/x.yml:3:1: no".into() };
-        let status = Status { hypervisor: "qemu".into(), apps: vec![web], faults: vec![fault] };
+        let status = Status { hypervisor: "qemu".into(), apps: vec![web, data], faults: vec![fault] };
         let expected = "\
 APP                  KIND       STATE     BY    RESTARTS  LAST END
 web                  container  running   kvm          2  exit code 1
+data                 machine    paused    -            0  -
+
+data: paused: no space on P3; it goes on when vmm can write again
 
 /config/apps/x.yml:3:1: no";
         assert_eq!(status.to_string(), expected);

@@ -1,5 +1,5 @@
-//! A guest's disk, this domain's side (Xen, `block-scripts.txt`): the numbers of the block device, for which the back end
-//! waits, are written into the store.
+//! This domain's side of a guest's disk (Xen, `block-scripts.txt`): writes the numbers of the block device into the
+//! store, where the back end waits for them.
 
 use crate::hotplug::{Error, run, variable};
 use rustix::fs::{FileType, major, minor, stat};
@@ -19,7 +19,7 @@ pub(crate) fn add() -> Result<(), Error> {
     }
 }
 
-/// Major and minor number, hexadecimal, as the store has them.
+/// Major and minor number, hexadecimal, in the store's form.
 fn numbers(path: &str) -> Result<String, String> {
     let status = stat(path).map_err(|e| e.to_string())?;
     if FileType::from_raw_mode(status.st_mode) != FileType::BlockDevice {

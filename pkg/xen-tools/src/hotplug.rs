@@ -1,17 +1,18 @@
-//! What the scripts that xl runs for devices have in common: they are told by variables, and answer in Xen's store.
+//! The common part of the programs that xl runs for devices: they read environment variables, and answer in Xen's
+//! store.
 
 use std::{env, env::VarError, io, process::Command};
 
 /// Why a device cannot be connected.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Error {
-    /// xl has not said which device.
+    /// The environment variable of the device is missing.
     #[error("{name}: {source}; this is run by xl for a device")]
     Variable { name: &'static str, source: VarError },
     /// A program cannot be run.
     #[error("cannot run {program}: {source}")]
     Run { program: &'static str, source: io::Error },
-    /// A program has failed.
+    /// A program failed.
     #[error("`{line}` failed: {said}")]
     Failed { line: String, said: String },
     /// A disk is no block device.
@@ -19,12 +20,12 @@ pub(crate) enum Error {
     Disk { path: String, why: String },
 }
 
-/// What xl has said of the device.
+/// xl's environment variable about the device.
 pub(crate) fn variable(name: &'static str) -> Result<String, Error> {
     env::var(name).map_err(|source| Error::Variable { name, source })
 }
 
-/// Runs a program to its end: what it has said.
+/// Runs a program to its end. Returns its output.
 pub(crate) fn run(program: &'static str, args: &[&str]) -> Result<String, Error> {
     let output = Command::new(program).args(args).output().map_err(|source| Error::Run { program, source })?;
     if output.status.success() {

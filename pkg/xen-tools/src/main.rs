@@ -1,4 +1,4 @@
-//! `xen-tools`: what Xen's own tools need to run in containers and without shell scripts.
+//! `xen-tools`: replaces the shell scripts of Xen's own tools, and prepares containers for these tools.
 //!
 //! ```text
 //!  hypervisor ── page and event channel of the first domain ──► xenfs on /proc/xen ──► xenstored ──► /run/xenstored/socket
@@ -7,7 +7,7 @@
 //!                               block device in this domain     ─► /etc/xen/scripts/block add ─► its numbers
 //!                                                                  └─ xen-tools, by that name ─┘
 //! ```
-//! It supervises nothing and keeps nothing.
+//! Deliberately absent: supervision and state.
 
 mod block;
 mod hotplug;
@@ -28,7 +28,8 @@ fn main() -> ExitCode {
     let result = match (Path::new(&name).file_name().and_then(OsStr::to_str), verb.to_str()) {
         (Some("vif"), Some("online")) => vif::online().map_err(|e| e.to_string()),
         (Some("block"), Some("add")) => block::add().map_err(|e| e.to_string()),
-        // the interface goes with its domain, and leaves its bridge by that; the block device is its owner's
+        // the kernel removes the interface, also from its bridge, with the domain; the block device stays with its
+        // owner
         (Some("vif"), Some("offline")) | (Some("block"), Some("remove")) => Ok(()),
         (_, Some("store")) => store::run(args).map(|never| match never {}).map_err(|e| e.to_string()),
         _ => {

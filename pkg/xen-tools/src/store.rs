@@ -1,5 +1,5 @@
-//! xenstored finds the kernel's side of the store by two files of xenfs. A container has a /proc of its own, on which the
-//! runtime refuses to mount anything but a few files; from inside it is an ordinary mount.
+//! xenstored finds the kernel's side of the store by two files of xenfs. A container has its own /proc, on which the
+//! runtime refuses to mount anything except a few files; from inside, the mount is an ordinary one.
 
 use rustix::{
     io::Errno,
@@ -15,7 +15,7 @@ use std::{
 };
 
 const XENFS: &str = "/proc/xen";
-/// The kernel's page of the store, which is there once xenfs is mounted.
+/// The kernel's page of the store, which exists after xenfs is mounted.
 const KERNEL_PAGE: &str = "/proc/xen/xsd_kva";
 
 /// Why xenstored cannot start.

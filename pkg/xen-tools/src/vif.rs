@@ -1,5 +1,5 @@
-//! A guest's network card, this domain's side (Xen, `xl-network-configuration(5)`): its interface joins the bridge of the
-//! configuration, or has the address that stands there as `ip`; and the store says so, for which the back end waits.
+//! This domain's side of a guest's network card (Xen, `xl-network-configuration(5)`): the interface joins the bridge of
+//! the configuration, or receives the configuration's `ip`. The back end waits for the result in the store.
 
 use crate::hotplug::{Error, run, variable};
 
@@ -19,7 +19,7 @@ pub(crate) fn online() -> Result<(), Error> {
 }
 
 fn connect(card: &str, interface: &str) -> Result<(), Error> {
-    // xl names a bridge even where none was asked for; an address is there only if it was
+    // xl always names a bridge; it names an address only if the configuration has one
     if let Ok(address) = run("xenstore-read", &[&format!("{card}/ip")]) {
         run("ip", &["address", "replace", address.trim(), "dev", interface])?;
         return run("ip", &["link", "set", "dev", interface, "up"]).map(drop);

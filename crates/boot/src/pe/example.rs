@@ -1,6 +1,6 @@
 //! Small EFI programs for tests.
 
-/// A section: name as the header has it, address, place in the file, bytes, characteristics.
+/// A section: name in the header, address, place in the file, bytes, characteristics.
 pub type Part<'a> = (&'a str, usize, usize, &'a [u8], u32);
 
 /// A program of these sections, with headers of the given length.
@@ -41,7 +41,7 @@ pub fn program(headers_len: usize, sbat: &str) -> Vec<u8> {
     of_sections(headers_len, (4096, 512), &[(".sbat", 4096, headers_len, sbat.as_bytes(), 0)])
 }
 
-/// The same with a data directory, in which a signature is entered.
+/// The same with a data directory that has an entry for a signature.
 #[must_use]
 pub fn signable(mut program: Vec<u8>) -> Vec<u8> {
     program[0x40 + 24 + 108] = 16;

@@ -6,7 +6,7 @@ use types::Digest;
 const CODE: u32 = 0x6000_0020;
 const DISCARDABLE: u32 = 0x4200_0040;
 
-/// As Debian's for x86: no free header, and debug information with long names at its end.
+/// Like Debian's program for x86: no free header, and debug information with long names at its end.
 fn with_debug() -> Vec<u8> {
     let parts: [example::Part<'_>; 8] = [
         (".text", 0x20_0000, 0x2a0, &[1; 100], CODE),
@@ -25,7 +25,7 @@ fn with_debug() -> Vec<u8> {
     image
 }
 
-/// As Debian's for AArch64: one section, in the file as in memory, and headers that end where it begins.
+/// Like Debian's program for AArch64: one section, with one layout in file and memory, directly after the headers.
 fn flat() -> Vec<u8> {
     let parts: [example::Part<'_>; 2] = [(".reloc", 0, 0, &[], DISCARDABLE), (".text", 0x1a0, 0x1a0, &[7; 3000], CODE)];
     let mut image = example::of_sections(0x1a0, (4096, 8), &parts);

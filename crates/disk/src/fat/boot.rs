@@ -1,4 +1,4 @@
-//! The boot sector of a volume that others made (specification, "Boot Sector and BPB").
+//! The boot sector of an existing volume (specification, "Boot Sector and BPB").
 //!
 //! ```text
 //!  11      13   14        16     17         19        22         32        36         40     44         48
@@ -11,14 +11,14 @@
 use super::geometry::{Geometry, Width};
 use crate::{Blocks, Error, SECTOR};
 
-/// Sectors of a FAT that is still read: with clusters of 4 KiB that is a volume of 64 GiB.
+/// The limit of a FAT in sectors: with clusters of 4 KiB, a volume of 64 GiB.
 const MAX_FAT: u32 = 64 << 11;
 
 impl Geometry {
     /// The geometry of an existing volume.
     ///
     /// # Errors
-    /// [`Error::BadVolume`] when it is not FAT16 or FAT32 or says what cannot be, [`Error::Io`].
+    /// [`Error::BadVolume`] when it is not FAT16 or FAT32 or has impossible values, [`Error::Io`].
     pub(super) fn read(blocks: &impl Blocks) -> Result<Self, Error> {
         let len = blocks.len().map_err(Error::io("measure the FAT volume"))?;
         let mut boot = [0; SECTOR as usize];

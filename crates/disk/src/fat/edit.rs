@@ -8,12 +8,12 @@
 //!          │                                 │  new set elsewhere          │  old set removed                 │
 //! remove   │                                 │  the entry of the set       │  rest of the set, chain freed    │
 //! ```
-//! `F` is a flush. A cut before the one sector leaves clusters that nothing refers to, one behind it those that nothing
-//! refers to any more: [`Edit::reclaim`] frees both. A rename that has to find another place shows both names in between,
-//! for the same content. Everything read from the volume is checked; firmware, Linux or an attacker may have written it.
+//! `F` is a flush. A cut before the one sector leaves unreferenced new clusters, a cut after it leaves unreferenced old
+//! ones; [`Edit::reclaim`] frees both. A rename to another place shows both names in between, for the same content.
+//! Everything read from the volume is checked, because firmware, Linux or an attacker may have written it.
 //!
-//! Deliberately absent: FAT12, volumes whose second FAT is not a copy, moving between folders, and others who change the
-//! volume meanwhile: it must not be mounted.
+//! Deliberately absent: FAT12, volumes whose second FAT is not a copy, moving between folders, and concurrent changes:
+//! the volume must not be mounted.
 
 use super::{
     folder::{Entry, Folder},
@@ -49,7 +49,7 @@ impl<B: Blocks> Edit<B> {
         Ok(Self { blocks, geometry, free })
     }
 
-    /// What it lies on.
+    /// The device below it.
     #[must_use]
     pub fn into_inner(self) -> B {
         self.blocks
@@ -61,10 +61,11 @@ impl<B: Blocks> Edit<B> {
         self.bytes_of(self.free)
     }
 
-    /// Makes a file, with the folders of its path where they are missing: all of that appears at once.
+    /// Makes a file and the missing folders of its path. All of them appear at once.
     ///
     /// # Errors
-    /// [`Error::File`] when it exists or its name cannot be, [`Error::NoRoom`], [`Error::BadVolume`], [`Error::Io`].
+    /// [`Error::File`] when it exists or its name is impossible, [`Error::NoRoom`], [`Error::BadVolume`],
+    /// [`Error::Io`].
     pub fn create(&mut self, path: &str, bytes: &[u8]) -> Result<(), Error> {
         let mut table = self.table()?;
         let Found { mut folder, entry: None, missing } = self.find(&table, path)? else {
@@ -102,12 +103,12 @@ impl<B: Blocks> Edit<B> {
         self.put(&mut table, &mut folder, place, &set(&names[0], entry(0))).map(|_| ())
     }
 
-    /// Gives a file or folder another name in its folder. Where the new name does not fit in the place of the old one, a cut
-    /// may leave both.
+    /// Renames a file or folder within its folder. If the new name does not fit in the place of the old one, a cut may
+    /// leave both.
     ///
     /// # Errors
-    /// [`Error::File`] when it is missing, or another has the name, or the name cannot be; [`Error::NoRoom`] when the folder
-    /// has to grow; [`Error::BadVolume`], [`Error::Io`].
+    /// [`Error::File`] when it is missing, another has the name, or the name is impossible; [`Error::NoRoom`] when the
+    /// folder has to grow; [`Error::BadVolume`], [`Error::Io`].
     pub fn rename(&mut self, path: &str, new_name: &str) -> Result<(), Error> {
         let mut table = self.table()?;
         let Found { mut folder, entry, .. } = self.find(&table, path)?;
@@ -124,7 +125,7 @@ impl<B: Blocks> Edit<B> {
             return folder.put_over(&self.blocks, &entry.slots, &set(&name, raw));
         }
         if folder.all(new_name).next().is_some() {
-            // for a moment there would be two of one name
+            // otherwise there would be two files of one name for a moment
             return Err(refuse(
                 path,
                 &format!("there is no room to call it {new_name}, which differs in capitals only"),
@@ -137,7 +138,7 @@ impl<B: Blocks> Edit<B> {
         folder.remove(&self.blocks, &entry.slots)
     }
 
-    /// Gives a file other bytes, at once or not at all. Both need room meanwhile.
+    /// Replaces the bytes of a file, completely or not at all. Both contents need room meanwhile.
     ///
     /// # Errors
     /// [`Error::File`] when it is missing or a folder, [`Error::NoRoom`], [`Error::BadVolume`], [`Error::Io`].
@@ -173,7 +174,7 @@ impl<B: Blocks> Edit<B> {
     /// Removes a file or an empty folder. Its clusters become free unless another name has them too.
     ///
     /// # Errors
-    /// [`Error::File`] when it is missing or a folder with something in it, [`Error::BadVolume`], [`Error::Io`].
+    /// [`Error::File`] when it is missing or a folder with content, [`Error::BadVolume`], [`Error::Io`].
     pub fn remove(&mut self, path: &str) -> Result<(), Error> {
         let mut table = self.table()?;
         let Found { mut folder, entry, .. } = self.find(&table, path)?;
@@ -186,7 +187,7 @@ impl<B: Blocks> Edit<B> {
         self.release(&mut table, entry.first, &others)
     }
 
-    /// Makes a set visible in a folder, when everything that it leads to was written.
+    /// Makes a set visible in a folder, after everything that it refers to was written.
     fn put(&mut self, table: &mut Table, folder: &mut Folder, place: Option<usize>, set: &[u8]) -> Result<(), Error> {
         let failed = |_: &'static str| Error::BadVolume { problem: "a folder cannot grow".to_owned() };
         let place = match place {
@@ -238,7 +239,7 @@ impl<B: Blocks> Edit<B> {
     }
 }
 
-/// Both forms of a new name, which has to fit in one sector.
+/// Both forms of a new name, which must fit in one sector.
 fn named(path: &str, name: &str, taken: &BTreeSet<[u8; 11]>) -> Result<Name, Error> {
     let named = name::beside(name, taken).map_err(|problem| refuse(path, &format!("`{name}` {problem}")))?;
     if named.slots() * SLOT > SECTOR as usize {

@@ -5,9 +5,9 @@
 //! │ long 2 │ long 1 │ entry │ E5 … │ long 3 ║ long 2 │ long 1 │ entry │ 00 … │
 //! └── a set in one sector ──┘ free └─ a set over two: not atomic ─────┘ end, and zeros behind it
 //! ```
-//! A set is the slots of the long name, the last part first, and the entry with the short name behind them. It lies in one
-//! sector wherever this module puts it, so that one sector write makes it appear. Linux does not stop at the end mark, so
-//! what lies behind it is made zeros before the mark moves.
+//! A set consists of the slots of the long name, the last part first, and the following entry with the short name. This
+//! module always puts a set into one sector, so that one sector's write makes it appear. Linux does not stop at the end
+//! mark, so this module writes zeros behind the mark before moving it.
 
 use super::{
     geometry::Geometry,
@@ -60,7 +60,7 @@ pub(super) struct Folder {
     places: Vec<u64>,
     pub(super) bytes: Vec<u8>,
     pub(super) entries: Vec<Entry>,
-    /// Slots of long names that no entry follows.
+    /// Slots of long names without a following entry.
     orphans: Vec<usize>,
     /// The slot with the end mark.
     end: usize,
@@ -144,12 +144,12 @@ impl Folder {
         (self.entries, self.orphans, self.end) = (entries, orphans, end);
     }
 
-    /// What is called so, by its long or its short name: one, unless the volume is damaged.
+    /// The items of this long or short name: one, unless the volume is damaged.
     pub(super) fn all(&self, name: &str) -> impl Iterator<Item = &Entry> {
         self.entries.iter().filter(move |entry| entry.is_called(name))
     }
 
-    /// Where on the volume a slot lies, which no other has.
+    /// The place of a slot on the volume, which is unique.
     pub(super) fn place(&self, slot: usize) -> u64 {
         self.places[slot / PER_SECTOR] + (slot % PER_SECTOR * SLOT) as u64
     }
@@ -161,7 +161,7 @@ impl Folder {
     /// The first place for a set of so many slots within one sector. `None` when the folder has to grow.
     ///
     /// # Errors
-    /// Why it cannot grow.
+    /// Why the folder cannot grow.
     pub(super) fn room(&self, g: &Geometry, slots: usize) -> Result<Option<usize>, &'static str> {
         let total = self.bytes.len() / SLOT;
         let free = |n: usize| n >= self.end || self.bytes[n * SLOT] == DELETED;
@@ -173,7 +173,7 @@ impl Folder {
         }
     }
 
-    /// Adds an empty cluster at the end. Until the last write the folder is what it was.
+    /// Adds an empty cluster at the end. Until the last write the folder is unchanged.
     pub(super) fn grow(&mut self, blocks: &impl Blocks, g: &Geometry, table: &mut Table) -> Result<(), Error> {
         let taken = table.take(1).unwrap_or_default();
         let (Some(last), Some(new)) = (self.chain.last().copied(), taken.first().copied()) else {
@@ -190,7 +190,7 @@ impl Folder {
         Ok(())
     }
 
-    /// Puts a set in a place that [`Self::room`] found: all of it appears with the last write.
+    /// Puts a set in a place that [`Self::room`] found: the last write makes all of it appear.
     pub(super) fn put(&mut self, blocks: &impl Blocks, at: usize, set: &[u8]) -> Result<(), Error> {
         let io = |e| Error::io("write a folder of the FAT volume")(e);
         // a long name without its entry would become the name of a set that is put behind it
@@ -204,7 +204,7 @@ impl Folder {
             }
         }
         self.write(blocks, changed).map_err(io)?;
-        // the end mark moves to the next sector, where zeros are by now
+        // the end mark moves to the next sector, which holds zeros now
         let skipped: BTreeSet<usize> = (self.end..at).map(|n| n / PER_SECTOR).collect();
         (self.end..at).for_each(|n| self.slot_mut(n)[0] = DELETED);
         self.write(blocks, skipped).map_err(io)?;
@@ -229,7 +229,7 @@ impl Folder {
         slots.start / PER_SECTOR == (slots.end - 1) / PER_SECTOR
     }
 
-    /// Removes a set: the sector with the entry first, so that what a cut leaves is a long name of nothing.
+    /// Removes a set: the sector with the entry first, so that a cut leaves a long name without an entry.
     pub(super) fn remove(&mut self, blocks: &impl Blocks, slots: &Range<usize>) -> Result<(), Error> {
         let mut by_sector: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
         slots.clone().for_each(|n| by_sector.entry(n / PER_SECTOR).or_default().push(n));
@@ -240,7 +240,7 @@ impl Folder {
         Ok(())
     }
 
-    /// Marks slots of long names that belong to no entry as deleted; returns the sectors that this changes.
+    /// Marks slots of long names without an entry as deleted. Returns the changed sectors.
     pub(super) fn sweep(&mut self) -> BTreeSet<usize> {
         let orphans = std::mem::take(&mut self.orphans);
         orphans.iter().for_each(|n| self.slot_mut(*n)[0] = DELETED);
@@ -259,7 +259,7 @@ impl Folder {
     }
 }
 
-/// Whether a slot of a long name goes on where the one before it ended.
+/// Whether a slot of a long name continues the slot before it.
 fn continues(before: &[u8], slot: &[u8]) -> bool {
     slot[0] & 0x40 == 0 && slot[0] != 0 && slot[0] + 1 == before[0] & 0x3f && slot[13] == before[13]
 }

@@ -1,9 +1,9 @@
-//! Where the parts of a volume lie.
+//! The places of a volume's parts.
 
 use super::Volume;
 use crate::{Error, SECTOR};
 
-/// Both kinds of table written here, by the width of their entries.
+/// The kinds of table that this crate writes, by the width of their entries.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Width {
     Fat16,
@@ -34,8 +34,8 @@ const FAT32_FROM: u64 = 64 * MIB;
 const COPIES: u32 = 2;
 
 impl Geometry {
-    /// The geometry for a volume whose root folder has so many 32-byte slots. The kind of FAT follows from the number of
-    /// clusters alone (specification, "FAT Type Determination"); the cluster sizes here keep far from both limits.
+    /// The geometry for a volume whose root folder has so many 32-byte slots. The number of clusters alone decides the
+    /// kind of FAT (specification, "FAT Type Determination"); the cluster sizes here keep far from both limits.
     pub(super) fn new(volume: &Volume, root_slots: usize) -> Result<Self, Error> {
         let size = volume.size.0;
         let sectors = u32::try_from(size / SECTOR).ok().filter(|_| size >= MIN && size.is_multiple_of(SECTOR));
@@ -65,7 +65,7 @@ impl Geometry {
             let clusters = data / cluster_sectors;
             let needed = (clusters + 2).div_ceil(per_sector);
             if needed <= fat_sectors {
-                // clusters at multiples of their size: pages of the host map onto them, and holes stay holes
+                // clusters at multiples of their size, so that pages of the host map onto them and holes stay holes
                 let misplaced = (sectors - data) % cluster_sectors;
                 if misplaced == 0 {
                     break clusters;

@@ -1,4 +1,4 @@
-//! Finding and reading what is on an existing volume.
+//! Finding and reading files of an existing volume.
 //!
 //! ```text
 //! EFI/Linux/x.efi    root ─► entry EFI ─► folder ─► entry Linux ─► folder ─► entry x.efi ─► chain ─► bytes
@@ -14,7 +14,7 @@ use crate::{Blocks, Error};
 /// A file or folder in a folder.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Item {
-    /// Its name: the long one where it has both.
+    /// Its name: the long one if it has both.
     pub name: String,
     /// Its size in bytes; 0 for a folder.
     pub size: u64,
@@ -22,18 +22,18 @@ pub struct Item {
     pub is_folder: bool,
 }
 
-/// Where a path leads.
+/// The target of a path.
 pub(super) struct Found<'p> {
-    /// The last folder on the way that there is.
+    /// The last existing folder on the way.
     pub(super) folder: Folder,
-    /// What the path names.
+    /// The item that the path names.
     pub(super) entry: Option<Entry>,
-    /// Names on the way that are not there.
+    /// The missing names on the way.
     pub(super) missing: Vec<&'p str>,
 }
 
 impl<B: Blocks> Edit<B> {
-    /// What is in a folder, in the order in which it lies there; `""` is the root.
+    /// The content of a folder, in its order; `""` is the root.
     ///
     /// # Errors
     /// [`Error::File`] when it is missing or a file, [`Error::BadVolume`], [`Error::Io`].
@@ -51,7 +51,7 @@ impl<B: Blocks> Edit<B> {
         Ok(folder.entries.into_iter().map(item).collect())
     }
 
-    /// Whether there is such a file or folder.
+    /// Whether a file or folder exists.
     ///
     /// # Errors
     /// [`Error::BadVolume`], [`Error::Io`].
@@ -59,7 +59,7 @@ impl<B: Blocks> Edit<B> {
         Ok(self.find(&self.table()?, path)?.entry.is_some())
     }
 
-    /// The bytes of a file; `None` where there is none.
+    /// The bytes of a file; `None` if it is missing.
     ///
     /// # Errors
     /// [`Error::File`] when it is a folder, [`Error::BadVolume`] when its chain of clusters is damaged, [`Error::Io`].

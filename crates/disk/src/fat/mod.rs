@@ -1,16 +1,17 @@
-//! FAT volumes (Microsoft, *FAT32 File System Specification* 1.03; ECMA-107): written once from a [`tree::Tree`] by
-//! [`write()`], changed on a device by [`Edit`], which power cuts do not harm.
+//! FAT volumes (Microsoft, *FAT32 File System Specification* 1.03; ECMA-107): [`write()`] writes a volume from a
+//! [`tree::Tree`], and [`Edit`] changes one on a device without harm from power cuts.
 //!
 //! ```text
 //! boot sector, FSInfo, copies │ FAT │ FAT copy │ (FAT16: root folder) │ folders │ files, each in one piece
 //! └────────── reserved ───────┘                                        cluster 2 …            free: a hole
 //! ```
-//! As written here, every file is one run of clusters, so both FATs are plain sequences and a file's bytes are copied in one go. Free space
-//! is never written: 2 GiB with 60 MB in it take 60 MB and the time to copy them. Volumes from 64 MiB on are FAT32,
-//! smaller ones, from 4 MiB on, FAT16. Names are VFAT names; a name that is not in capitals and 8.3 has both forms.
+//! [`write()`] makes every file one run of clusters, so both FATs are plain sequences and one copy writes a file's
+//! bytes. It never writes free space: 2 GiB with 60 MB of files take 60 MB and the time to copy them. Volumes from 64
+//! MiB on are FAT32, smaller ones, from 4 MiB on, FAT16. Names are VFAT names; a name that is not in capitals and 8.3
+//! has both forms.
 //!
-//! Owners, modes and xattrs have no place here and are dropped; symlinks, devices and pipes are errors; a hard link becomes
-//! a second copy. Every time is the one clock of the build.
+//! FAT has no owners, modes and xattrs, so these are dropped; symlinks, devices and pipes are errors; a hard link
+//! becomes a second copy. Every time is the one clock of the build.
 
 mod boot;
 mod edit;
@@ -29,7 +30,7 @@ pub use write::write;
 use crate::Error;
 use types::Bytes;
 
-/// What a volume of a size takes for itself: everything before its first cluster, when few files are in its root folder.
+/// The overhead of a volume: everything before its first cluster, with few files in its root folder.
 ///
 /// # Errors
 /// When there is no volume of that size.
@@ -38,7 +39,7 @@ pub fn overhead(size: Bytes) -> Result<Bytes, Error> {
     Ok(Bytes(geometry::Geometry::new(&volume, 0)?.cluster(2)))
 }
 
-/// What a volume is besides its files.
+/// The properties of a volume besides its files.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Volume {
     /// Its size, a multiple of 512 bytes.

@@ -1,4 +1,4 @@
-//! VFAT names: the eleven bytes that every reader knows and, where they do not suffice, the long form in front.
+//! VFAT names: the eleven bytes for every reader and, where these do not suffice, the long form in front.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -12,12 +12,12 @@ pub(super) struct Name {
 /// UTF-16 units in a slot of a long form.
 const LONG_UNITS: usize = 13;
 
-/// Where the units lie in a slot.
+/// The places of the units in a slot.
 fn places() -> impl Iterator<Item = usize> {
     (1..11).step_by(2).chain((14..26).step_by(2)).chain((28..32).step_by(2))
 }
 
-/// The sum of a short form by which slots of the long form say whose they are.
+/// The checksum of a short form, by which slots of the long form refer to it.
 pub(super) fn sum(short: &[u8]) -> u8 {
     short.iter().fold(0u8, |sum, b| sum.rotate_right(1).wrapping_add(*b))
 }
@@ -27,8 +27,8 @@ pub(super) fn units(slot: &[u8]) -> impl Iterator<Item = u16> {
     places().map(|at| u16::from_le_bytes([slot[at], slot[at + 1]]))
 }
 
-/// The name that a short form stands for. Byte 12 of the entry says which halves are in small letters; that is of Windows
-/// NT and known to EDK II and Linux.
+/// The name of a short form. Byte 12 of the entry marks the halves in small letters: an extension of Windows NT, which
+/// EDK II and Linux read.
 pub(super) fn of_short(short: &[u8], case: u8) -> String {
     let half = |part: &[u8], lower: bool| -> String {
         let part = String::from_utf8_lossy(part.trim_ascii_end()).into_owned();
@@ -72,7 +72,7 @@ impl Name {
 /// Both forms for all names of a folder.
 ///
 /// # Errors
-/// The position of the name that cannot be, and why.
+/// The position of the impossible name, and the reason.
 pub(super) fn of_folder(names: &[&str]) -> Result<Vec<Name>, (usize, String)> {
     let mut seen = BTreeMap::new();
     for (n, name) in names.iter().enumerate() {
@@ -81,7 +81,7 @@ pub(super) fn of_folder(names: &[&str]) -> Result<Vec<Name>, (usize, String)> {
             return Err((n, format!("differs from `{other}` in capitals only")));
         }
     }
-    // exact short names first, so that no made-up one takes their place
+    // exact short names first, so that no generated name takes their place
     let mut taken: BTreeSet<[u8; 11]> = names.iter().filter_map(|name| exact(name)).collect();
     let named = names.iter().enumerate().map(|(n, name)| {
         if let Some(short) = exact(name) {
@@ -95,11 +95,10 @@ pub(super) fn of_folder(names: &[&str]) -> Result<Vec<Name>, (usize, String)> {
     named.collect()
 }
 
-/// Both forms for one more name in a folder, whose short forms are known. That no long form there is equal is the caller's
-/// to see to.
+/// Both forms for one more name in a folder with these short forms. The caller ensures that no long form is equal.
 ///
 /// # Errors
-/// Why the name cannot be.
+/// Why the name is impossible.
 pub(super) fn beside(name: &str, taken: &BTreeSet<[u8; 11]>) -> Result<Name, String> {
     check(name)?;
     let free = |short: &[u8; 11]| !taken.contains(short);

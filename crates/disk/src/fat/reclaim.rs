@@ -1,10 +1,10 @@
-//! Which clusters somebody refers to, and freeing the others.
+//! Finds the referenced clusters and frees the others.
 //!
 //! ```text
 //! root ─► folders ─► entries ─► chains = used        FAT: taken and not used ─► free
 //! ```
-//! A damaged chain of a *file* ends where the damage is: what precedes it is kept, and the file can still be removed. A
-//! damaged *folder* is an error, because nobody knows what it kept alive.
+//! A damaged chain of a *file* ends at the damage: the clusters before it are kept, and the file can still be removed.
+//! A damaged *folder* is an error, because the clusters that it referred to are unknown.
 
 use super::{
     edit::Edit,
@@ -22,11 +22,11 @@ enum Step {
 }
 
 impl<B: Blocks> Edit<B> {
-    /// Frees the clusters that nothing refers to, which cuts leave; removes long names without an entry; makes the second FAT
-    /// equal to the first and the count of free clusters right. Returns what became free.
+    /// Frees unreferenced clusters, which power cuts leave; removes long names without an entry; makes the second FAT
+    /// equal to the first and corrects the number of free clusters. Returns the freed bytes.
     ///
     /// # Errors
-    /// [`Error::BadVolume`] when a folder is damaged, or is in itself; [`Error::Io`].
+    /// [`Error::BadVolume`] when a folder is damaged or contains itself; [`Error::Io`].
     pub fn reclaim(&mut self) -> Result<Bytes, Error> {
         let mut table = self.table()?;
         let used = self.walk(&table, None, &mut |folder| {
@@ -47,7 +47,7 @@ impl<B: Blocks> Edit<B> {
         Ok(self.bytes_of(lost.len() as u32))
     }
 
-    /// The clusters that something refers to, but for the entry that lies at a place.
+    /// The referenced clusters, ignoring the entry at a place.
     pub(super) fn used(&self, table: &Table, except: Option<u64>) -> Result<Vec<bool>, Error> {
         self.walk(table, except, &mut |_| Ok(()))
     }
@@ -77,7 +77,7 @@ impl<B: Blocks> Edit<B> {
             steps.push(Step::Leave(first));
             let mut folder = self.folder(table, first)?;
             for cluster in &folder.chain {
-                // also keeps the work in bounds: no cluster is read as two folders
+                // also bounds the work: no cluster is read as two folders
                 if std::mem::replace(&mut of_folders[*cluster as usize], true) {
                     return Err(bad("two folders share clusters"));
                 }
@@ -98,7 +98,7 @@ impl<B: Blocks> Edit<B> {
         Ok(used)
     }
 
-    /// Frees a chain but for the clusters that others have.
+    /// Frees a chain, except clusters that other chains contain.
     pub(super) fn release(&mut self, table: &mut Table, first: u32, others: &[bool]) -> Result<(), Error> {
         let mut chain = table.marks();
         table.mark(first, &mut chain);
@@ -110,8 +110,8 @@ impl<B: Blocks> Edit<B> {
         told.map_err(Error::io("write the FAT"))
     }
 
-    /// Writes to FSInfo how many clusters are free and the first of them (specification, "FSInfo Sector Structure"). It is a
-    /// hint to everybody, so there is no order to keep.
+    /// Writes to FSInfo how many clusters are free and the first of them (specification, "FSInfo Sector Structure").
+    /// Readers treat it as a hint, so the order of writes is free.
     pub(super) fn tell_free(&mut self, table: &Table) -> io::Result<()> {
         self.free = table.free();
         let Some(sector) = self.geometry.info else { return Ok(()) };

@@ -1,10 +1,10 @@
-//! The first FAT of a volume in memory, and what was changed in it.
+//! The first FAT of a volume in memory, and its changes.
 //!
 //! ```text
 //! entry:   0     1     2     3     4     5     6     …
 //!        media  end    3     6   free  free   end          chain 2 → 3 → 6
 //! ```
-//! Everybody reads the first FAT; the second is written along and never looked at but by `reclaim`.
+//! All readers use the first FAT. This module writes the second along; only `reclaim` reads it.
 
 use super::geometry::{Geometry, Width};
 use crate::{Blocks, Error, SECTOR};
@@ -12,7 +12,7 @@ use std::{collections::BTreeSet, io};
 
 const LEN: usize = SECTOR as usize;
 
-/// What the FAT says of a cluster.
+/// The FAT's entry of a cluster.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Link {
     Free,
@@ -20,7 +20,7 @@ pub(super) enum Link {
     End,
     /// Damaged medium: neither free nor of any file.
     Bad,
-    /// A number that cannot be here.
+    /// An impossible number.
     Broken,
 }
 
@@ -29,7 +29,7 @@ pub(super) struct Table {
     width: Width,
     /// One past the last cluster.
     end: u32,
-    /// Sectors that are not yet on the volume as they are here.
+    /// Changed sectors that are not yet on the volume.
     dirty: BTreeSet<usize>,
 }
 
@@ -95,12 +95,12 @@ impl Table {
     /// The clusters of a chain, at most `limit`.
     ///
     /// # Errors
-    /// [`Error::BadVolume`] naming `what`: it is broken, in a circle or longer than that.
+    /// [`Error::BadVolume`] naming `what`: the chain is broken, circular or longer than the limit.
     pub(super) fn chain(&self, first: u32, limit: u32, what: &str) -> Result<Vec<u32>, Error> {
         let bad = |problem: &str| Error::BadVolume { problem: format!("{what}: {problem}") };
         let (mut chain, mut at) = (Vec::new(), first);
         loop {
-            // no chain without a circle has more clusters than there are
+            // a chain without a circle has at most all clusters
             if chain.len() as u32 >= limit.min(self.end) {
                 return Err(bad("its chain of clusters goes in a circle or is too long"));
             }
@@ -138,8 +138,7 @@ impl Table {
         self.clusters().find(|c| self.link(*c) == Link::Free)
     }
 
-    /// Takes free clusters and makes a chain of them: in one piece where there is one, else wherever there are some.
-    /// `None` when there are not enough.
+    /// Makes a chain of free clusters: one piece if there is one, else any clusters. `None` if there are too few.
     pub(super) fn take(&mut self, n: u32) -> Option<Vec<u32>> {
         let n = n as usize;
         let (mut run, mut any) = (Vec::new(), Vec::new());
@@ -166,7 +165,7 @@ impl Table {
         Some(chain)
     }
 
-    /// Writes what changed to all FATs.
+    /// Writes the changes to all FATs.
     pub(super) fn store(&mut self, blocks: &impl Blocks, g: &Geometry) -> io::Result<()> {
         for at in g.fats() {
             let mut sectors = self.dirty.iter().copied().peekable();

@@ -111,7 +111,7 @@ fn a_file_on_disk_is_copied_by_range() {
 }
 
 proptest! {
-    /// The specification's formula finds the kind that was meant, and everything fits, at any size.
+    /// The specification's formula finds the intended kind, and everything fits, at any size.
     #[test]
     fn the_kind_follows_from_the_number_of_clusters(sectors in 8192u32..=u32::MAX) {
         let g = Geometry::new(&volume(Bytes(u64::from(sectors) * 512)), 1).unwrap();

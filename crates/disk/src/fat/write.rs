@@ -30,8 +30,8 @@ struct Node<'a> {
 /// Writes a volume with the files of a tree to a file, which is emptied first and stays sparse.
 ///
 /// # Errors
-/// [`Error::Volume`] when size or label cannot be or the files do not fit, [`Error::File`] for an entry that FAT cannot
-/// hold, [`Error::Io`].
+/// [`Error::Volume`] when size or label are impossible or the files do not fit, [`Error::File`] for an entry that FAT
+/// cannot hold, [`Error::Io`].
 pub fn write(out: &File, volume: &Volume, tree: &Tree) -> Result<(), Error> {
     let label = volume.label_field()?;
     let mut nodes = nodes(tree)?;
@@ -120,7 +120,7 @@ fn place(nodes: &mut [Node<'_>], geometry: &Geometry, root_slots: usize) -> u64 
             };
             let clusters = len.div_ceil(geometry.cluster_len());
             if clusters > 0 {
-                // beyond u32 only when it does not fit, which the caller finds
+                // beyond u32 only when the files do not fit, which the caller reports
                 nodes[at].first = u32::try_from(used + 2).unwrap_or(u32::MAX);
                 nodes[at].clusters = clusters as u32;
                 used += clusters;
@@ -182,7 +182,7 @@ fn write_reserved(out: &File, volume: &Volume, label: &[u8; 11], g: &Geometry, u
     Ok(())
 }
 
-/// Writes both tables up to the last cluster used; behind it they are holes, which read as free.
+/// Writes both tables up to the last used cluster. The rest are holes, which read as free.
 fn write_fats(out: &File, nodes: &[Node<'_>], g: &Geometry) -> io::Result<()> {
     // entry 0 repeats the media byte, entry 1 says that the volume was unmounted and has no errors
     let mut entries: Vec<u32> = match g.width {

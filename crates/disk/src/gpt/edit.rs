@@ -8,26 +8,26 @@
 //!    2. primary: the new one, flush          meanwhile the backup is valid and old
 //!    3. backup: the new one, flush           meanwhile the primary is valid and new
 //! ```
-//! A header has the checksum of its entries, so a copy written by half is no copy. The backup has to be in the last sector:
-//! that is where firmware looks when the primary is damaged (EDK II, `PartitionDxe/Gpt.c`).
+//! A header has the checksum of its entries, so a half-written copy is invalid. The backup must be in the last sector:
+//! firmware looks there when the primary is damaged (EDK II, `PartitionDxe/Gpt.c`).
 
 use super::{Copy, ENTRY_SECTORS, Table, entries, measure, read_copy, read_header};
 use crate::{Blocks, Error, Guid, SECTOR};
 use gptman::GPTHeader;
 use std::io::{self, Cursor};
 
-/// Which copies of a table were found valid.
+/// The valid copies of a table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Copies {
     /// The one at the start of the disk.
     pub primary: bool,
     /// The one at its end.
     pub backup: bool,
-    /// Whether both are valid and say the same.
+    /// Whether both are valid and equal.
     pub equal: bool,
 }
 
-/// What both places hold.
+/// The content of both places.
 struct Pair {
     primary: Result<Copy, Error>,
     backup: Result<Copy, Error>,
@@ -44,12 +44,12 @@ pub fn read_any(disk: &impl Blocks) -> Result<(Table, Copies), Error> {
     Ok((pair.best()?.table, Copies { primary, backup, equal }))
 }
 
-/// Gives a partition another GUID. At every moment one copy of the table is valid, with the old GUID or the new one; a copy
-/// that was damaged or differed is made equal to the valid one before, the primary being right when both are valid.
+/// Gives a partition another GUID. At every moment one copy of the table is valid, with the old GUID or the new one. A
+/// damaged or different copy is first made equal to the valid one; if both are valid, the primary wins.
 ///
 /// # Errors
-/// [`Error::Table`] when both copies are damaged, there is no such partition, another one has the GUID, or the backup belongs
-/// elsewhere than in the last sector; [`Error::Io`].
+/// [`Error::Table`] when both copies are damaged, there is no such partition, another partition has the GUID, or the
+/// backup's place is not the last sector; [`Error::Io`].
 pub fn set_guid(disk: &impl Blocks, number: u32, guid: Guid) -> Result<(), Error> {
     let pair = Pair::read(disk)?;
     let copies = pair.places()?;
@@ -62,7 +62,7 @@ pub fn set_guid(disk: &impl Blocks, number: u32, guid: Guid) -> Result<(), Error
     if let Some(other) = partitions.iter().find(|p| p.partition.guid == guid && p.partition.number != number) {
         return Err(bad(format!("partition {} has the GUID {guid} already", other.partition.number)));
     }
-    // writes nothing to the one that is right
+    // writes nothing to the right copy
     copies.iter().try_for_each(|copy| copy.write(disk, &best, &best.entries))?;
     let mut changed = best.entries.clone();
     let at = (number as usize - 1) * 128 + 16;
@@ -82,7 +82,7 @@ impl Pair {
     fn read(disk: &impl Blocks) -> Result<Self, Error> {
         let sectors = measure(disk)?;
         let valid = |copy: Result<Copy, Error>| match copy {
-            // a disk that cannot be read is not one with a damaged table
+            // an unreadable disk is another case than a damaged table
             Err(e @ Error::Io { .. }) => Err(e),
             copy => Ok(copy),
         };
@@ -116,7 +116,7 @@ impl Pair {
         }
     }
 
-    /// Where both copies lie or have to, the primary first.
+    /// The places of both copies, the primary first.
     fn places(&self) -> Result<[Place; 2], Error> {
         let last = self.sectors.saturating_sub(1);
         let place = |name, lba, other, usual, copy: &Result<Copy, Error>| Place {
@@ -137,7 +137,7 @@ impl Pair {
             return Err(Error::Table { copy: "backup", problem });
         }
         let (first, end) = (header.first_usable_lba, header.last_usable_lba);
-        // written to, so it must not be where partitions are, nor in the other copy
+        // this place is written, so it must not overlap partitions or the other copy
         for (copy, from, to) in [(&places[0], 2, first), (&places[1], end.saturating_add(1), last)] {
             if copy.entries < from || copy.entries.saturating_add(ENTRY_SECTORS) > to || first > end {
                 let problem = format!("its entries at sector {} are among the partitions", copy.entries);
@@ -149,7 +149,7 @@ impl Pair {
 }
 
 impl Place {
-    /// Makes the copy here what `best` would be with other entries, then flushes; writes nothing that is there already.
+    /// Writes `best` with other entries to this copy, then flushes. Writes nothing that is present already.
     fn write(&self, disk: &impl Blocks, best: &Copy, bytes: &[u8]) -> Result<(), Error> {
         let bad = |e: gptman::Error| Error::Table { copy: self.name, problem: e.to_string() };
         let mut raw = best.raw.clone();
@@ -163,7 +163,7 @@ impl Place {
         header.update_crc32_checksum();
         raw[16..20].copy_from_slice(&header.crc32_checksum.to_le_bytes());
         raw[88..92].copy_from_slice(&header.partition_entry_array_crc32.to_le_bytes());
-        // what was computed is what a reader computes
+        // a reader computes the same
         GPTHeader::read_from(&mut Cursor::new(&raw)).map_err(bad)?;
         self.store(disk, &raw, bytes).map_err(Error::io("write the partition table"))
     }

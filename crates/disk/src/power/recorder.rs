@@ -1,4 +1,4 @@
-//! Remembering what a disk was told.
+//! Recording the commands to a disk.
 
 use super::{Event, Logged, overlay, sectors};
 use crate::{
@@ -11,9 +11,9 @@ use std::{
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
-/// A disk whose original is never changed: writes are held in memory, in order, and read back from there.
+/// A disk whose original never changes: writes stay in memory, in order, and reads see them.
 ///
-/// Its log has whole sectors. What is written in pieces of them is completed with what the sector holds, as a disk does it.
+/// Its log has whole sectors. A partial write of a sector is completed with the sector's bytes, as a disk does it.
 #[derive(Debug)]
 pub struct Recorder<B> {
     base: B,
@@ -23,24 +23,24 @@ pub struct Recorder<B> {
 #[derive(Debug, Default)]
 struct Log {
     events: Vec<Event>,
-    /// Where each written sector was written last.
+    /// The last write of each written sector.
     latest: HashMap<u64, Logged>,
 }
 
 impl<B: Blocks> Recorder<B> {
-    /// Records what is written over `base`.
+    /// Records writes over `base`.
     #[must_use]
     pub fn new(base: B) -> Self {
         Self { base, log: Mutex::default() }
     }
 
-    /// How many events there are so far.
+    /// The number of events so far.
     #[must_use]
     pub fn count(&self) -> usize {
         self.log().events.len()
     }
 
-    /// The original and what was done to it.
+    /// The original and the events.
     #[must_use]
     pub fn into_parts(self) -> (B, Vec<Event>) {
         let log = self.log.into_inner().unwrap_or_else(PoisonError::into_inner);
@@ -48,7 +48,7 @@ impl<B: Blocks> Recorder<B> {
     }
 
     fn log(&self) -> MutexGuard<'_, Log> {
-        // no panic can leave a log half changed that anybody still looks at
+        // a panic while the lock is held ends the test, so no reader sees a half-changed log
         self.log.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

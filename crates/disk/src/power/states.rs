@@ -1,7 +1,7 @@
 //! Going through the states that cuts leave.
 //!
-//! Nothing is copied: a state is a rule that says for each sector written since the last flush whether it reached the
-//! medium. Looking a sector up asks, in this order:
+//! Nothing is copied: a state is a rule that decides for each sector written since the last flush whether it reached
+//! the medium. A read looks for a sector in this order:
 //! ```text
 //! written by the judge ─► pending, the last that the rule lets through ─► durable: place in the log ─► base
 //! ```
@@ -18,41 +18,41 @@ use std::{
     sync::{Mutex, PoisonError},
 };
 
-/// Which states are visited.
+/// The choice of visited states.
 #[derive(Clone, Copy, Default)]
 pub struct Options<'a> {
-    /// Decides which sectors the random states have.
+    /// The seed of the random states.
     pub seed: u64,
     /// Random states at each point.
     pub random_per_point: usize,
-    /// Visits only points for which this is true: the number of events that the disk was told before the cut.
+    /// Visits only points for which this is true; its argument is the number of events before the cut.
     pub only: Option<&'a dyn Fn(usize) -> bool>,
 }
 
-/// A moment at which the power went, and what the disk did then.
+/// A moment of a power cut, and the disk's reaction.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Point {
-    /// How many events the disk had been told.
+    /// The number of events before the cut.
     pub events: usize,
-    /// What became of the writes since the last flush.
+    /// The fate of the writes since the last flush.
     pub cut: Cut,
 }
 
-/// What became of the writes since the last flush.
+/// The fate of the writes since the last flush.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Cut {
-    /// None is there.
+    /// All are lost.
     Nothing,
-    /// All are there.
+    /// All are on the medium.
     All,
-    /// All but the last, and of that only the first sectors.
+    /// All except the last are on the medium, and of the last one only the first sectors.
     Torn {
-        /// How many.
+        /// The number of these sectors.
         sectors: usize,
     },
-    /// Each sector by chance.
+    /// A random choice of sectors.
     Random {
-        /// The how many-th of this point, from 0.
+        /// Its number among those of this point, from 0.
         round: usize,
     },
 }
@@ -69,7 +69,7 @@ impl fmt::Display for Point {
     }
 }
 
-/// The disk after a cut. What is written to it is its own and gone with it.
+/// The disk after a cut. Writes to it stay in this value.
 pub struct State<'a, B> {
     base: &'a B,
     seen: &'a Seen<'a>,
@@ -78,22 +78,22 @@ pub struct State<'a, B> {
     written: Mutex<HashMap<u64, [u8; SECTOR as usize]>>,
 }
 
-/// What the disk was told up to a point.
+/// The events up to a point.
 struct Seen<'a> {
     events: &'a [Event],
     durable: HashMap<u64, Logged>,
     /// Writes since the last flush by sector, the oldest first.
     pending: HashMap<u64, Vec<Logged>>,
-    /// How many sectors these writes have.
+    /// The number of sectors of these writes.
     waiting: usize,
 }
 
-/// Visits every point at which the power could go, before the first event, after each and after the last, and offers several
-/// states for each: nothing of what was not flushed, all of it, the last write torn, and random sectors of it.
-/// Returns how many states were visited.
+/// Visits every possible point of a power cut: before the first event, after each, and after the last. Visits several
+/// states of each point: no unflushed write, all of them, the last write torn, and random sectors. Returns the number
+/// of visited states.
 ///
 /// # Errors
-/// The first that the judge returns.
+/// The judge's first error.
 pub fn states<B: Blocks, E>(
     base: &B,
     events: &[Event],
@@ -157,7 +157,7 @@ impl Seen<'_> {
             let torn: BTreeSet<usize> = if n <= 8 { (1..n).collect() } else { [1, n / 4, n / 2, n - 1].into() };
             cuts.extend(torn.into_iter().map(|sectors| Cut::Torn { sectors }));
         }
-        // of a single sector written once, nothing and all is all there is
+        // a single sector written once has only two states
         if self.waiting > 1 {
             cuts.extend((0..random).map(|round| Cut::Random { round }));
         }
@@ -173,7 +173,7 @@ impl<B> State<'_, B> {
             Cut::Torn { sectors } => place.event + 1 < self.point.events || place.sector < sectors,
             Cut::Random { round } => {
                 let state = mix(mix(mix(self.seed) ^ self.point.events as u64) ^ round as u64);
-                // few, half or most of them: a lone sector that is missing or there is what goes wrong most
+                // few, half or most of them: a single missing or present sector finds most faults
                 let of_eight = [4, 1, 7, 4][(state >> 32) as usize % 4];
                 mix(mix(state ^ place.event as u64) ^ place.sector as u64) >> 61 < of_eight
             }
@@ -223,7 +223,8 @@ impl<B: Blocks> Blocks for State<'_, B> {
     }
 }
 
-/// One step of SplitMix64 (Steele, Lea, Flood: *Fast Splittable Pseudorandom Number Generators*): chance that can be repeated.
+/// One step of SplitMix64 (Steele, Lea, Flood: *Fast Splittable Pseudorandom Number Generators*): repeatable random
+/// numbers.
 fn mix(seed: u64) -> u64 {
     let z = seed.wrapping_add(0x9e37_79b9_7f4a_7c15);
     let z = (z ^ z >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);

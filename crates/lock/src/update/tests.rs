@@ -112,7 +112,7 @@ fn a_malformed_lock_says_where() {
     let dangling = "format = 1\n[[set]]\nname = \"s\"\narch = \"amd64\"\nroots = []\npackages = [\"x:all=1\"]\n";
     assert!(matches!(Lock::parse(Path::new("evek.lock"), dangling), Err(crate::Error::Dangling { .. })));
     assert!(matches!(Lock::read(Path::new("no/evek.lock")), Err(crate::Error::Absent(_))));
-    // what two branches have made of it can be updated all the same
+    // a merge of two branches' locks can be updated all the same
     let merged = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(merged.path(), dangling).unwrap();
     assert_eq!(Lock::read_sound(merged.path()).unwrap(), Lock::default());

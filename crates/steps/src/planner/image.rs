@@ -102,7 +102,7 @@ impl Planner<'_> {
         let kernel = self.kernel()?;
         let mut images = Vec::new();
         let root = self.root_layers(&kernel)?;
-        let version = &self.project.version;
+        let version = &slots::tag(&self.project.version);
         let mut layers: BTreeMap<String, Layer> = BTreeMap::new();
         let mut push = |name: &str, tag: &str, role, config: Option<ImageConfig>, of: Vec<Layer>, service| {
             let names = of.iter().map(|l| l.name.clone()).collect();

@@ -1,10 +1,11 @@
 //! A running machine.
 
+mod saved;
 mod terminal;
 mod wait;
 
 use crate::{
-    Error, Left, Machine, Network,
+    Error, Left, Machine, Network, State,
     accel::Accel,
     console::{OnLine, Seen, Watch},
     failure::{BootFailure, Failure, SHOWN_LINES, classify},
@@ -50,7 +51,8 @@ impl Guest {
     ///
     /// # Errors
     /// When a program or file is missing, or the disk has no CONFIG partition to put the key into. That QEMU refuses to
-    /// run shows at the first [`wait_for`](Self::wait_for), as [`Failure::Qemu`].
+    /// run shows at the first [`wait_for`](Self::wait_for), as [`Failure::Qemu`]. [`Error::Left`] when a saved machine cannot be
+    /// restored.
     pub fn start(
         machine: &Machine,
         tools: &Tools,
@@ -74,7 +76,11 @@ impl Guest {
             thread::spawn(move || watch.feed_serial(serial, log, on_line));
         }
         let (machine, tools) = (machine.clone(), tools.clone());
-        Ok(Self { machine, tools, prepared, qemu, keyboard, ended: None, qmp, watch, ssh: None })
+        let mut guest = Self { machine, tools, prepared, qemu, keyboard, ended: None, qmp, watch, ssh: None };
+        if let State::Saved { from } = guest.machine.state.clone() {
+            guest.restore(&from)?;
+        }
+        Ok(guest)
     }
 
     /// Waits for something to happen, no longer than `limit`.
@@ -219,7 +225,7 @@ impl Guest {
             .until(deadline, |seen| (seen.closed || seen.events.iter().any(|e| e.name == "SHUTDOWN")).then_some(()));
         let left = self.left();
         let result = off.map(|()| left).ok_or_else(|| self.failure("the guest to switch itself off", limit));
-        // After a shutdown QEMU ends by itself; otherwise it is told to, and if it hears nothing it is killed by `drop`.
+        // QEMU ends with the guest's shutdown. Without one the driver asks it to end, and `drop` kills it where it does not.
         let grace = Duration::from_secs(10);
         if result.is_err() && self.qmp.execute("quit").is_err() {
             return result;
@@ -244,6 +250,7 @@ impl Guest {
             tools: self.tools.clone(),
             dir: self.prepared.dir.clone(),
             image: self.prepared.disk.clone(),
+            saved: self.prepared.saved.clone(),
             keeps: self.machine.keeps,
             records: self.machine.records,
         }
@@ -359,8 +366,12 @@ fn create(path: &Path) -> Result<File, Error> {
 }
 
 fn qemu_call(machine: &Machine, prepared: &Prepared, args: Vec<String>) -> Call {
-    Call::new(program(machine.arch), args)
-        .uses(Uses::disk(&prepared.disk))
+    let call = Call::new(program(machine.arch), args);
+    let call = match &prepared.saved {
+        Some(saved) => call.uses(Uses::saved(saved)),
+        None => call,
+    };
+    call.uses(Uses::disk(&prepared.disk))
         .uses(Uses::machine(&prepared.dir))
         .uses(Uses::sockets(prepared.sockets.path()))
         .uses(Uses::kvm())

@@ -81,7 +81,7 @@ mod tests {
         Event { name: name.into(), data }
     }
 
-    /// What a guest has shown that said this, and of which QEMU told that.
+    /// A guest with this text on its console and these events.
     fn seen(text: &str, events: &[Event]) -> Seen {
         let mut seen = Seen::default();
         seen.take(text.as_bytes());

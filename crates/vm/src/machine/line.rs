@@ -1,6 +1,6 @@
 //! QEMU's command line for a machine.
 
-use super::{Boots, Machine, Network, SSH_PORT_NAME};
+use super::{Boots, Machine, Network, SSH_PORT_NAME, State};
 use crate::{accel::Accel, firmware::flash, tpm};
 use std::path::{Path, PathBuf};
 use types::Arch;
@@ -79,6 +79,9 @@ pub(crate) fn command_line(machine: &Machine, accel: Accel, files: &Files, conso
     args.add("-device virtio-blk-pci,drive=disk,bootindex=1 -device virtio-rng-pci");
     match console {
         Console::Driver => {
+            if matches!(machine.state, State::Saved { .. }) {
+                args.add("-incoming defer");
+            }
             args.add("-chardev stdio,id=serial,signal=off -serial chardev:serial");
             args.pair("-chardev", format!("socket,id=qmp,path={}", escape(&files.qmp)));
             args.add("-mon chardev=qmp,mode=control");
@@ -103,10 +106,41 @@ pub(crate) fn command_line(machine: &Machine, accel: Accel, files: &Files, conso
     if machine.watchdog {
         args.add("-device i6300esb -action watchdog=reset");
     }
-    // A kernel that has panicked restarts the machine by itself, as its command line says.
+    // A kernel that has panicked restarts the machine: its command line has `panic=`.
     args.add(if machine.reboots { "-action panic=none" } else { "-action reboot=shutdown" });
     args.0.extend(machine.extra.iter().cloned());
     args.0
+}
+
+impl Machine {
+    /// QEMU's command line without the parts in which a restored machine may differ from the saved one: files, ports of the
+    /// host, further drives without a device, and the action at a reset.
+    #[must_use]
+    pub fn kind(&self, accel: Accel) -> String {
+        let mut machine = Self { state: State::Fresh, reboots: false, records: false, ..self.clone() };
+        if let Network::User { forwards } = &mut machine.network {
+            forwards.clear();
+        }
+        machine.extra = without_drives(&machine.extra);
+        let files = Files {
+            firmware: machine.firmware.code(machine.arch).into(),
+            variables: "variables".into(),
+            overlay: "overlay".into(),
+            writes: "writes".into(),
+            qmp: "qmp".into(),
+            ssh: "ssh".into(),
+            tpm: "tpm".into(),
+            serial_log: "serial".into(),
+        };
+        shell_line(&program(machine.arch), &command_line(&machine, accel, &files, Console::Driver))
+    }
+}
+
+/// Arguments without drives that devices may be plugged in for.
+fn without_drives(args: &[String]) -> Vec<String> {
+    let is_drive = |n: usize| args[n] == "-drive" && args.get(n + 1).is_some_and(|value| value.starts_with("if=none,"));
+    let kept = |n: &usize| !is_drive(*n) && (*n == 0 || !is_drive(*n - 1));
+    (0..args.len()).filter(kept).map(|n| args[n].clone()).collect()
 }
 
 /// The block device `disk`.
@@ -211,6 +245,30 @@ mod tests {
             -device virtio-serial-pci -device virtserialport,id=ssh,chardev=ssh,name=org.evek.ssh -device pvpanic \
             -nic none -action reboot=shutdown -snapshot";
         assert_eq!(line(&machine(), Accel::Tcg, Console::Driver), expected);
+    }
+
+    #[test]
+    fn machines_of_one_kind_differ_in_ports_and_what_a_reset_does_and_in_nothing_else() {
+        let user = |host| Network::User { forwards: vec![Forward { host, guest: 22 }] };
+        let m = Machine { network: user(1), ..machine() };
+        let kind = m.kind(Accel::Tcg);
+        let saved = State::Saved { from: "saved".into() };
+        let same =
+            Machine { network: user(2), reboots: true, records: true, state: saved, dir: "b".into(), ..m.clone() };
+        assert_eq!(same.kind(Accel::Tcg), kind);
+        let stick = ["-drive", "if=none,id=stick", "-snapshot"].map(str::to_owned).to_vec();
+        assert_eq!(Machine { extra: stick, ..m.clone() }.kind(Accel::Tcg), kind);
+        assert!(line(&same, Accel::Tcg, Console::Driver).contains(" -incoming defer "));
+        assert_ne!(m.kind(Accel::Kvm), kind);
+        for other in [
+            Machine { tpm: true, ..m.clone() },
+            Machine { watchdog: true, ..m.clone() },
+            Machine { cpus: 3, ..m.clone() },
+            Machine { network: Network::None, ..m.clone() },
+            Machine { extra: Vec::new(), ..m.clone() },
+        ] {
+            assert_ne!(other.kind(Accel::Tcg), kind, "{other:?}");
+        }
     }
 
     #[test]

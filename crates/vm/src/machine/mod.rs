@@ -72,6 +72,12 @@ pub enum State {
         /// The folder of the other machine.
         from: PathBuf,
     },
+    /// What another machine of the same [kind](Machine::kind) was in the middle of when it was [saved](crate::Guest::save): it
+    /// goes on from there, with the other's key. Any number of machines may do so.
+    Saved {
+        /// The folder of the saved machine, which stays as it is.
+        from: PathBuf,
+    },
 }
 
 /// A change of what is on the disk, for the guest only.

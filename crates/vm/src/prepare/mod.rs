@@ -7,7 +7,10 @@
 //!    │ copy, where writes are noted
 //! before.qcow2
 //! ```
-//! That is a machine of [`State::Fresh`]; the others take over from an earlier one, by the files in its folder.
+//! ```text
+//! live.raw ◄── overlay.qcow2 of a saved machine ◄── overlay.qcow2        [`State::Saved`]
+//! ```
+//! The first figure is a machine of [`State::Fresh`]; the others take over from an earlier one, by the files in its folder.
 
 mod overlay;
 
@@ -28,6 +31,11 @@ pub(crate) const VARIABLES: &str = "variables.fd";
 pub(crate) const OVERLAY: &str = "overlay.qcow2";
 pub(crate) const BEFORE: &str = "before.qcow2";
 pub(crate) const WRITES: &str = "writes.log";
+/// What a saved machine has beside them: QEMU's state and, for people and for the restore, its processors' registers.
+pub(crate) const STATE: &str = "state";
+pub(crate) const REGISTERS: &str = "registers.txt";
+/// Names the saved machine that the overlay goes on from.
+const SAVED: &str = "saved";
 const KEY: [&str; 2] = ["key", "key.pub"];
 pub(crate) const SERIAL_LOG: &str = "serial.log";
 pub(crate) const QMP_SOCKET: &str = "qmp";
@@ -52,6 +60,8 @@ pub(crate) struct Prepared {
     pub(crate) dir: PathBuf,
     /// The disk image, absolute.
     pub(crate) disk: PathBuf,
+    /// The folder of a saved machine whose overlay is below this one's.
+    pub(crate) saved: Option<PathBuf>,
     /// The TPM, where there is one.
     #[allow(dead_code, reason = "it runs as long as this is here")]
     pub(crate) tpm: Option<Running>,
@@ -86,7 +96,12 @@ pub(crate) fn prepare(machine: &Machine, tools: &Tools, with_key: bool) -> Resul
             make_overlay(machine, tools, &disk, &dir)?;
             with_key.then(|| kept_key(&dir)).transpose()?
         }
+        State::Saved { from } => {
+            go_on(tools, &folder(from)?, &disk, &dir)?;
+            with_key.then(|| kept_key(&dir)).transpose()?
+        }
     };
+    let saved = fs::read_to_string(dir.join(SAVED)).ok().map(PathBuf::from);
     if machine.records {
         let (overlay, before, log) = (dir.join(OVERLAY), dir.join(BEFORE), dir.join(WRITES));
         fs::copy(&overlay, &before).map_err(Error::io("copy the disk to", &before))?;
@@ -104,7 +119,7 @@ pub(crate) fn prepare(machine: &Machine, tools: &Tools, with_key: bool) -> Resul
         serial_log: machine_view.join(SERIAL_LOG),
     };
     let tpm = machine.tpm.then(|| tpm::start(tools, &dir, sockets.path())).transpose()?;
-    Ok(Prepared { files, key, dir, disk, tpm, sockets })
+    Ok(Prepared { files, key, dir, disk, saved, tpm, sockets })
 }
 
 /// A machine that has been through nothing. Files of an earlier one are gone.
@@ -136,7 +151,7 @@ fn fresh(
 
 /// Removes what an earlier machine has left.
 fn forget(dir: &Path) -> Result<(), Error> {
-    for name in [VARIABLES, OVERLAY, BEFORE, WRITES].iter().chain(&KEY) {
+    for name in [VARIABLES, OVERLAY, BEFORE, WRITES, STATE, REGISTERS, SAVED].iter().chain(&KEY) {
         remove(&dir.join(name))?;
     }
     tpm::forget(dir)
@@ -157,6 +172,27 @@ fn take_over(machine: &Machine, from: &Path, dir: &Path) -> Result<(), Error> {
         copy(name)?;
     }
     if machine.tpm { tpm::copy(from, dir) } else { Ok(()) }
+}
+
+/// Makes ready what goes on from a saved machine. Its TPM comes with QEMU's state.
+fn go_on(tools: &Tools, from: &Path, disk: &Path, dir: &Path) -> Result<(), Error> {
+    if from == dir {
+        return Err(left_nothing(dir, "a machine that goes on from a saved one has a folder of its own"));
+    }
+    if !from.join(STATE).is_file() {
+        return Err(left_nothing(&from.join(STATE), "no machine was saved there"));
+    }
+    forget(dir)?;
+    for name in [VARIABLES].iter().chain(KEY.iter().filter(|name| from.join(name).exists())) {
+        let file = from.join(name);
+        fs::copy(&file, dir.join(name)).map_err(Error::io("take over", &file))?;
+    }
+    let note = dir.join(SAVED);
+    fs::write(&note, text(from)).map_err(Error::io("write", &note))?;
+    let (image, folder, saved) = (Uses::disk(disk), Uses::machine(dir), Uses::saved(from));
+    let (backing, overlay) = (text(&saved.view().join(OVERLAY)), text(&folder.view().join(OVERLAY)));
+    let args = ["create", "-q", "-f", "qcow2", "-F", "qcow2", "-b", &backing, &overlay];
+    tools.run(&Call::new("qemu-img", args).uses(image).uses(folder).uses(saved))
 }
 
 fn folder(path: &Path) -> Result<PathBuf, Error> {
@@ -235,6 +271,11 @@ mod tests {
         assert!(same.starts_with(&format!("no machine can go on from {}: a machine that", dir.display())), "{same}");
         let missing = refused(&machine(State::Given { from: dir.join("gone") }));
         assert!(missing.contains("find the folder of an earlier machine") && missing.contains("gone"), "{missing}");
+        let other = folder_with(&[OVERLAY]);
+        let unsaved = refused(&machine(State::Saved { from: other.path().to_owned() }));
+        assert!(unsaved.contains(STATE) && unsaved.ends_with("no machine was saved there"), "{unsaved}");
+        let same = refused(&machine(State::Saved { from: dir.clone() }));
+        assert!(same.contains("a folder of its own"), "{same}");
     }
 
     #[test]

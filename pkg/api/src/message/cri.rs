@@ -1,4 +1,4 @@
-//! `runtime.v1`, Kubernetes' container runtime interface: just enough to see what it sees.
+//! `runtime.v1`, Kubernetes' container runtime interface: just enough to list its images.
 
 use prost::Message;
 

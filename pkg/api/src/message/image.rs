@@ -50,7 +50,7 @@ pub struct DeleteImageRequest {
     /// Full name.
     #[prost(string, tag = "1")]
     pub name: String,
-    /// Wait until what it alone referred to is gone.
+    /// Wait until the objects to which only this record referred are collected.
     #[prost(bool, tag = "2")]
     pub sync: bool,
 }

@@ -6,7 +6,7 @@ use prost::{Enumeration, Message};
 /// The path of the service's methods.
 pub const SERVICE: &str = "/containerd.services.snapshots.v1.Snapshots/";
 
-/// What a snapshot is.
+/// The kind of a snapshot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Enumeration)]
 #[repr(i32)]
 pub enum Kind {
@@ -29,7 +29,7 @@ pub struct Info {
     /// Its parent's key, or empty.
     #[prost(string, tag = "2")]
     pub parent: String,
-    /// What it is.
+    /// Its kind.
     #[prost(enumeration = "Kind", tag = "3")]
     pub kind: i32,
     /// Made when.
@@ -85,7 +85,7 @@ pub struct CommitSnapshotRequest {
     /// Name of the snapshotter.
     #[prost(string, tag = "1")]
     pub snapshotter: String,
-    /// Key of what it becomes.
+    /// Key of the committed snapshot.
     #[prost(string, tag = "2")]
     pub name: String,
     /// Key of the active snapshot.

@@ -31,7 +31,7 @@ pub struct Container {
     /// Full name of its image.
     #[prost(string, tag = "3")]
     pub image: String,
-    /// Who runs it.
+    /// The runtime that runs it.
     #[prost(message, optional, tag = "4")]
     pub runtime: Option<Runtime>,
     /// OCI runtime specification.
@@ -84,7 +84,7 @@ pub struct CreateTaskRequest {
     pub options: Option<Any>,
 }
 
-/// `CreateTaskResponse` and `StartResponse`, where the process id counts.
+/// `CreateTaskResponse`.
 #[derive(Clone, PartialEq, Eq, Message)]
 pub struct CreateTaskResponse {
     /// Name of the container.

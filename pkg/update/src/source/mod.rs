@@ -1,28 +1,23 @@
-//! Where updates come from. Nothing that a source says is believed: every blob is compared with its digest.
+//! The sources of updates. None is trusted: every blob is compared with its digest, and no source can hold up an update for ever.
 
 mod files;
 mod registry;
 mod usb;
 mod web;
 
-use crate::{error::Error, http::Http, limit::Meter, places::Places};
+use crate::{error::Error, http::Http, limit::Meter, paths::Paths, patience::Patience};
 use artefact::Blob;
 use std::{
     io::{self, Read, Write},
     ops::Range,
     path::Path,
     thread,
-    time::Duration,
 };
 use types::{Arch, Bytes, Digest, Flavour, Hasher};
 
-/// How often a connection is made anew without a byte coming, and the first pause between; each is twice the one before.
-const ATTEMPTS: u32 = 6;
-const PAUSE: Duration = Duration::from_secs(1);
-
-/// Something that has updates.
+/// A source of updates.
 pub(crate) trait Source {
-    /// Its address, for people.
+    /// Its address, for messages.
     fn address(&self) -> String;
 
     /// The manifest of the newest update for a flavour and architecture.
@@ -33,10 +28,15 @@ pub(crate) trait Source {
 }
 
 /// Finds the source that an address names.
-pub(crate) fn find(address: &str, places: &Places) -> Result<Box<dyn Source>, Error> {
-    let http = || Http::new(places);
+pub(crate) fn find(address: &str, paths: &Paths) -> Result<Box<dyn Source>, Error> {
+    find_patiently(address, paths, Patience::default())
+}
+
+/// The same with other limits.
+pub(crate) fn find_patiently(address: &str, paths: &Paths, patience: Patience) -> Result<Box<dyn Source>, Error> {
+    let http = || Http::patient(paths, patience);
     Ok(if address == "usb" {
-        Box::new(usb::Usb::find(places)?)
+        Box::new(usb::Usb::find(paths)?)
     } else if address.starts_with("http://") || address.starts_with("https://") {
         Box::new(web::Web::new(address, http()?))
     } else if let Some(name) = address.strip_prefix("oci://") {
@@ -52,10 +52,11 @@ pub(crate) fn find(address: &str, places: &Places) -> Result<Box<dyn Source>, Er
 pub(crate) struct Fetch<'a> {
     pub(crate) source: &'a dyn Source,
     pub(crate) meter: &'a Meter,
+    pub(crate) patience: Patience,
 }
 
 impl Fetch<'_> {
-    /// A blob as a whole, which must not be larger than memory bears.
+    /// A whole blob, in memory.
     pub(crate) fn whole(&self, what: &str, blob: Blob) -> Result<Vec<u8>, Error> {
         let mut bytes = Vec::new();
         self.stream(what, blob, 0..blob.size.0, &mut bytes, &mut |_| Ok(()))?;
@@ -63,15 +64,15 @@ impl Fetch<'_> {
         Ok(bytes)
     }
 
-    /// A range of a blob, on which the caller passes judgement.
+    /// A range of a blob, which the caller verifies.
     pub(crate) fn range(&self, what: &str, blob: Blob, range: Range<u64>) -> Result<Vec<u8>, Error> {
         let mut bytes = Vec::new();
         self.stream(what, blob, range, &mut bytes, &mut |_| Ok(()))?;
         Ok(bytes)
     }
 
-    /// A blob into a writer, from where it is already written to on; `hash` knows that part. `seen` is told after each piece how
-    /// much of the blob was written.
+    /// Writes the rest of a blob of which `done` bytes, whose hash is given, are written. Calls `seen` after each piece with the
+    /// number of bytes that are written then.
     pub(crate) fn into(
         &self,
         what: &str,
@@ -92,7 +93,8 @@ impl Fetch<'_> {
         Err(Error::Damaged { what: what.to_owned(), address: self.source.address(), found, expected })
     }
 
-    /// Reads a range, over a new connection where one breaks off.
+    /// Reads a range, over a new connection where one breaks off. Only enough bytes give a source a new row of tries: one that
+    /// sends a byte a connection is given up, too.
     fn stream(
         &self,
         what: &str,
@@ -103,57 +105,72 @@ impl Fetch<'_> {
     ) -> Result<(), Error> {
         let Range { start: mut at, end } = range;
         let mut buffer = vec![0; 1 << 18];
-        let (mut tries, mut problem) = (0, String::new());
+        let Patience { tries: most, pause, progress, .. } = self.patience;
+        let (mut tries, mut problem, mut counted) = (0, String::new(), at);
         while at < end {
-            if tries == ATTEMPTS {
-                return Err(Error::Gone { address: self.source.address(), problem: format!("{what}: {problem}") });
+            if tries == most {
+                return Err(Error::Unavailable {
+                    address: self.source.address(),
+                    problem: format!("{what}: {problem}"),
+                });
             }
             if tries > 0 {
-                thread::sleep(PAUSE * 2u32.pow(tries - 1));
+                thread::sleep(pause * 2u32.pow(tries - 1));
             }
             tries += 1;
-            let mut reader = match self.source.open(&blob.digest, at..end) {
-                Ok(reader) => self.meter.through(reader),
-                Err(Error::Gone { problem: p, .. }) => {
-                    problem = p;
-                    continue;
+            problem = match self.source.open(&blob.digest, at..end) {
+                Ok(reader) => {
+                    let mut reader = self.meter.through(Box::new(reader));
+                    self.drain(what, &mut reader, (&mut at, end), &mut buffer, out, seen)?
                 }
+                Err(Error::Unavailable { problem, .. }) => problem,
                 Err(e) => return Err(e),
             };
-            while at < end {
-                let most = usize::try_from(end - at).unwrap_or(usize::MAX).min(buffer.len());
-                match reader.read(&mut buffer[..most]) {
-                    Ok(0) => {
-                        problem = format!("it ends after {} of {}", Bytes(at), Bytes(end));
-                        break;
-                    }
-                    Ok(len) => {
-                        out.write_all(&buffer[..len]).map_err(Error::io("write", what))?;
-                        at += len as u64;
-                        tries = 0;
-                        seen(at)?;
-                    }
-                    Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
-                    Err(e) => {
-                        problem = e.to_string();
-                        break;
-                    }
-                }
+            if at - counted >= progress.0 {
+                (tries, counted) = (1, at);
             }
             // a file that ends early will not be longer the next time
-            if at < end && problem.starts_with("it ends") && !self.source.address().contains("://") {
-                let (found, expected) = (Bytes(at), Bytes(end));
+            if at < end && problem.starts_with(ENDS) && !self.source.address().contains("://") {
                 return Err(Error::Truncated {
                     what: what.to_owned(),
                     address: self.source.address(),
-                    found,
-                    expected,
+                    found: Bytes(at),
+                    expected: Bytes(end),
                 });
             }
         }
         Ok(())
     }
+
+    /// Writes what comes over one connection, and returns why it ended.
+    fn drain(
+        &self,
+        what: &str,
+        reader: &mut dyn Read,
+        (at, end): (&mut u64, u64),
+        buffer: &mut [u8],
+        out: &mut dyn Write,
+        seen: &mut dyn FnMut(u64) -> Result<(), Error>,
+    ) -> Result<String, Error> {
+        while *at < end {
+            let most = usize::try_from(end - *at).unwrap_or(usize::MAX).min(buffer.len());
+            match reader.read(&mut buffer[..most]) {
+                Ok(0) => return Ok(format!("{ENDS} after {} of {}", Bytes(*at), Bytes(end))),
+                Ok(len) => {
+                    out.write_all(&buffer[..len]).map_err(Error::io("write", what))?;
+                    *at += len as u64;
+                    seen(*at)?;
+                }
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                Err(e) => return Ok(e.to_string()),
+            }
+        }
+        Ok(String::new())
+    }
 }
+
+/// How the text of an end begins.
+const ENDS: &str = "it ends";
 
 struct Hashing<'a> {
     out: &'a mut dyn Write,
@@ -171,3 +188,7 @@ impl Write for Hashing<'_> {
         self.out.flush()
     }
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests;

@@ -1,4 +1,4 @@
-//! A registry (OCI distribution-spec 1.1, "Pull"). Those that ask for a token get one by the name of nobody.
+//! A registry (OCI distribution-spec 1.1, "Pull"). A registry that demands a token gets one for an anonymous user.
 
 use super::Source;
 use crate::{
@@ -13,7 +13,7 @@ use ureq::{Body, http::Response};
 pub(crate) struct Registry {
     /// `https://<host>/v2/<name>`
     base: String,
-    /// The tag; where there is none, that of the flavour and architecture.
+    /// The tag; without one, the tag of the flavour and architecture.
     tag: Option<String>,
     http: Http,
     token: RefCell<Option<String>>,
@@ -31,7 +31,7 @@ impl Registry {
         Ok(Self { base: format!("{scheme}://{host}/v2/{name}"), tag, http, token: RefCell::new(None) })
     }
 
-    /// Asks, and once more with a token where one is wanted.
+    /// Sends a request, and sends it again with a token where the registry demands one.
     fn get(&self, address: &str, headers: &[(&str, &str)]) -> Result<Response<Body>, Error> {
         let ask = || {
             let token = self.token.borrow().as_ref().map(|token| format!("Bearer {token}"));
@@ -48,15 +48,16 @@ impl Registry {
         ask()
     }
 
-    /// A token from whom the registry names (RFC 6750 §3; distribution, "Token Authentication").
+    /// A token from the server that the registry names (RFC 6750 §3; distribution, "Token Authentication").
     fn token(&self, address: &str, challenge: &str) -> Result<String, Error> {
         let bad = |problem: String| Error::Source { address: address.to_owned(), problem };
         let wanted = challenge::read(challenge).into_iter().find(|wanted| wanted.scheme == "bearer");
-        let wanted = wanted.ok_or_else(|| bad(format!("it asks for `{challenge}`, and has nothing for everybody")))?;
-        let realm = wanted.field("realm").ok_or_else(|| bad("it does not say who gives tokens".to_owned()))?;
+        let wanted =
+            wanted.ok_or_else(|| bad(format!("it demands `{challenge}`, and offers no token to anonymous users")))?;
+        let realm = wanted.field("realm").ok_or_else(|| bad("it names no server for tokens".to_owned()))?;
         let query = ["service", "scope"].into_iter().filter_map(|name| Some((name, wanted.field(name)?)));
         let answer = self.http.ask(realm, query)?;
-        let text = Http::document(realm, answer)?;
+        let text = self.http.document(realm, answer)?;
         let json: serde_json::Value = serde_json::from_slice(&text).map_err(|e| bad(e.to_string()))?;
         let token = json["token"].as_str().or_else(|| json["access_token"].as_str());
         token.map(str::to_owned).ok_or_else(|| bad("no token for anonymous users".to_owned()))
@@ -71,12 +72,12 @@ impl Source for Registry {
     fn manifest(&self, flavour: Flavour, arch: Arch) -> Result<Vec<u8>, Error> {
         let tag = self.tag.clone().unwrap_or_else(|| format!("{flavour}-{arch}"));
         let address = format!("{}/manifests/{tag}", self.base);
-        Http::document(&address, self.get(&address, &[("Accept", store::MANIFEST)])?)
+        self.http.document(&address, self.get(&address, &[("Accept", store::MANIFEST)])?)
     }
 
     fn open(&self, digest: &Digest, range: Range<u64>) -> Result<Box<dyn Read + '_>, Error> {
         let address = format!("{}/blobs/{digest}", self.base);
         let answer = self.get(&address, &[("Range", &bytes(&range))])?;
-        Http::part(&address, answer, &range)
+        self.http.part(&address, answer, &range)
     }
 }

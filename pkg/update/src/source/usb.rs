@@ -2,7 +2,7 @@
 //! as long as the update takes.
 
 use super::{Source, files};
-use crate::{error::Error, places::Places};
+use crate::{error::Error, paths::Paths};
 use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
 use std::{
     fs,
@@ -33,10 +33,10 @@ impl Drop for Mounted {
 }
 
 impl Usb {
-    pub(crate) fn find(places: &Places) -> Result<Self, Error> {
+    pub(crate) fn find(paths: &Paths) -> Result<Self, Error> {
         let mut seen = Vec::new();
-        for name in devices(places)? {
-            let Some(mounted) = open(&Path::new("/dev").join(&name), &places.media) else { continue };
+        for name in devices(paths)? {
+            let Some(mounted) = open(&Path::new("/dev").join(&name), &paths.media) else { continue };
             match updates(&mounted.0) {
                 Some(path) => return Ok(Self { source: files::open(&path)?, _mounted: mounted }),
                 None => seen.push(name),
@@ -49,8 +49,8 @@ impl Usb {
 }
 
 /// Names of disks and partitions that are not the device's own disk.
-fn devices(places: &Places) -> Result<Vec<String>, Error> {
-    let own = fs::canonicalize(&places.disk).map_err(Error::io("find", &places.disk))?;
+fn devices(paths: &Paths) -> Result<Vec<String>, Error> {
+    let own = fs::canonicalize(&paths.disk).map_err(Error::io("find", &paths.disk))?;
     let own = own.file_name().unwrap_or_default().to_string_lossy().into_owned();
     let folder = Path::new(DEVICES);
     let mut names = Vec::new();

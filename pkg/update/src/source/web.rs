@@ -20,7 +20,7 @@ impl Web {
 
     fn document(&self, name: &str) -> Result<Vec<u8>, Error> {
         let address = format!("{}/{name}", self.base);
-        Http::document(&address, self.http.get(&address, &[])?)
+        self.http.document(&address, self.http.get(&address, &[])?)
     }
 }
 
@@ -37,6 +37,6 @@ impl Source for Web {
     fn open(&self, digest: &Digest, range: Range<u64>) -> Result<Box<dyn Read + '_>, Error> {
         let address = format!("{}/{}", self.base, files::blob(digest));
         let answer = self.http.get(&address, &[("Range", &bytes(&range))])?;
-        Http::part(&address, answer, &range)
+        self.http.part(&address, answer, &range)
     }
 }

@@ -12,7 +12,12 @@ for word; do
     case "$word" in --token-id=*) id=${word#*=} ;; esac
 done
 case "$1 $2" in
-luksDump*) printf '{"keyslots":{%s},"tokens":{%s}}' "$(list slots)" "$(list tokens)" ;;
+luksDump*)
+    printf '{"keyslots":{%s},"tokens":{%s},' "$(list slots)" "$(list tokens)"
+    slots=$(ls "$here/slots" | sed 's/.*/"&"/' | paste -sd,)
+    printf '"segments":{"0":{"encryption":"%s"}},' "$(cat "$here/cipher" || echo aes-xts-plain64)"
+    printf '"digests":{"0":{"type":"pbkdf2","keyslots":[%s],"digest":"%s"}}}' "$slots" "$(cat "$here/volume")"
+    ;;
 "token remove") rm "$here/tokens/$id" ;;
 "token import")
     if [ -z "$id" ]; then

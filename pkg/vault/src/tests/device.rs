@@ -1,6 +1,7 @@
-//! A device in a folder: its tools are scripts that note how they are called, its registers and its header are files.
+//! A device in a folder: its tools are scripts that note how they are called; its registers, its header and the NV index of its
+//! TPM are files.
 
-use crate::{measure, places::Places, record::Record, tpm::Tpm};
+use crate::{changes, header::Header, measure, paths::Paths, record::Record, tpm::Tpm, volume, volume::Volume};
 use boot::measure::Register;
 use serde_json::Value;
 use std::{
@@ -26,11 +27,12 @@ const TOOLS: [&str; 10] = [
 ];
 
 pub(super) const SEVEN: &str = "7777777777777777777777777777777777777777777777777777777777777777";
+pub(super) const STUB_MEASURED: &str = "variables/StubPcrKernelImage-4a67b082-0a4c-41cf-b6c7-440b29bb8c4f";
 pub(super) const ELEVEN: &str = "1111111111111111111111111111111111111111111111111111111111111111";
 
 pub(super) struct Device {
     folder: TempDir,
-    pub(super) places: Places,
+    pub(super) paths: Paths,
 }
 
 impl Device {
@@ -49,7 +51,7 @@ impl Device {
         for tool in TOOLS {
             symlink("tool", at("bin").join(tool)).unwrap();
         }
-        let places = Places {
+        let paths = Paths {
             commands: vec![at("nothing"), at("bin")],
             disk: at("disk"),
             partition: at("P3"),
@@ -61,13 +63,15 @@ impl Device {
             state: at("vault"),
             medium: at("EVEKEY"),
             tpm: at("tpm"),
+            tpm_device: at("tpm"),
+            exchange: super::tpm::answer,
             policy: at("policy"),
             machine_id: at("machine-id"),
             variables: at("variables"),
             pause: Duration::ZERO,
             patience: Duration::ZERO,
         };
-        let device = Self { folder, places };
+        let device = Self { folder, paths };
         device.does("cryptsetup", include_str!("cryptsetup.sh"));
         device.does("systemd-cryptenroll", include_str!("cryptenroll.sh"));
         device.does("systemd-cryptsetup", include_str!("attach.sh"));
@@ -95,9 +99,9 @@ impl Device {
         self.write(&format!("does/{tool}"), script)
     }
 
-    /// With a TPM that knows CONFIG as it is.
+    /// With a TPM that CONFIG, the firmware and the stub are measured into.
     pub(super) fn with_tpm(self) -> Self {
-        self.write("tpm/tpm_version_major", "2\n").write("tpm/seed", "one");
+        self.write("tpm/tpm_version_major", "2\n").write("tpm/seed", "one").write(STUB_MEASURED, [6, 0, 0, 0, 49, 0]);
         for (register, value) in [("7", SEVEN), ("11", ELEVEN), ("14", "")] {
             self.write(&format!("tpm/pcr-sha256/{register}"), format!("{value}\n"));
         }
@@ -108,13 +112,18 @@ impl Device {
     /// A start: CONFIG is measured as it is now, and what is in memory only is gone.
     pub(super) fn restart(&self) {
         fs::remove_dir_all(self.path("run")).unwrap();
-        let words = measure::words(&self.places).unwrap();
+        let words = self.words();
         let before = Register::default();
         self.write("run/config-before", before.value().hex()).write("run/config-measured", &words);
-        self.write("tpm/pcr-sha256/14", measure::foretold(before, &words).hex().to_uppercase() + "\n");
+        self.write("tpm/pcr-sha256/14", measure::predicted(before, &words).hex().to_uppercase() + "\n");
         for gone in ["persist", "power", "calls"] {
             let _ = fs::remove_file(self.path(gone));
         }
+    }
+
+    /// The words that are measured for CONFIG as it is.
+    pub(super) fn words(&self) -> String {
+        measure::words_for(&measure::files(&self.paths).unwrap())
     }
 
     /// With the owner's signatures for the image that runs.
@@ -129,13 +138,13 @@ impl Device {
         let policy = format!("{SEVEN} {}", self.text("tpm/pcr-sha256/14").trim().to_lowercase());
         let token = serde_json::json!({"type": "systemd-tpm2", "keyslots": ["0"], "tpm2-blob": "one",
             "tpm2-policy-hash": policy, "tpm2_pubkey": "x", "tpm2_pubkey_pcrs": [11]});
-        self.write("slots/0", "in the TPM").write("tokens/0", token.to_string());
+        self.write("slots/0", "in the TPM").write("tokens/0", token.to_string()).write("volume", "own");
         self
     }
 
     /// With a P3 that only a key opens.
     pub(super) fn with_p3_of(self, key: &str) -> Self {
-        self.write("P3", b"LUKS\xba\xbe\x00\x02").write("slots/0", key);
+        self.write("P3", b"LUKS\xba\xbe\x00\x02").write("slots/0", key).write("volume", "own");
         self
     }
 
@@ -169,9 +178,9 @@ impl Device {
         tokens
     }
 
-    /// Whether the TPM gives the key now.
+    /// Whether the TPM releases the key now.
     pub(super) fn tpm_opens(&self) -> bool {
-        let Some(now) = Tpm::find(&self.places).map(|tpm| tpm.bound().unwrap()) else { return false };
+        let Some(now) = Tpm::find(&self.paths).ok().map(|tpm| tpm.bound().unwrap()) else { return false };
         let policy = format!("{} {}", now.firmware, now.config);
         let seed = self.text("tpm/seed");
         self.tokens("systemd-tpm2")
@@ -185,7 +194,17 @@ impl Device {
     }
 
     pub(super) fn record(&self) -> Record {
-        Record::read(&self.places).unwrap()
+        Record::read(&self.paths).unwrap()
+    }
+
+    /// What the TPM holds about the volume.
+    pub(super) fn volume(&self) -> Option<Volume> {
+        volume::compare(&self.paths, Some(&Header::read(&self.paths).unwrap()))
+    }
+
+    /// The changes of CONFIG since the sealing.
+    pub(super) fn changes(&self) -> Option<String> {
+        changes::since_sealing(&self.paths).unwrap().map(|changes| changes.to_string())
     }
 }
 

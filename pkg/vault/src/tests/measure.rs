@@ -4,10 +4,10 @@ use boot::measure::{Register, config_event};
 use std::fs;
 use types::Digest;
 
-/// As systemd-pcrextend does without an EFI stub, unless it is told otherwise.
+/// As systemd-pcrextend behaves without an EFI stub, unless the variable forces it.
 const EXTENDS: &str = "[ \"$SYSTEMD_FORCE_MEASURE\" = 1 ] && cp \"$here/expected\" \"$here/tpm/pcr-sha256/14\"";
 
-/// A TPM that nobody has told anything, and two files.
+/// A TPM into which nothing is measured, and two files.
 fn device() -> (Device, String, Digest) {
     let device = Device::new().with_tpm();
     for file in ["run/config-before", "run/config-measured"] {
@@ -25,8 +25,8 @@ fn device() -> (Device, String, Digest) {
 fn config_is_measured_once_in_a_start() {
     let (device, words, value) = device();
     device.does("systemd-pcrextend", EXTENDS);
-    measure(&device.places).unwrap();
-    measure(&device.places).unwrap();
+    measure(&device.paths).unwrap();
+    measure(&device.paths).unwrap();
     assert_eq!(device.calls(), [format!("systemd-pcrextend --pcr=14 {words}")]);
     assert_eq!(device.text("run/config-measured"), words);
     assert_eq!(device.text("tpm/pcr-sha256/14").to_lowercase(), value.hex());
@@ -37,7 +37,7 @@ fn a_start_that_was_too_short_for_the_marker_measures_nothing_twice() {
     let (device, words, value) = device();
     device.write("run/config-before", Register::default().value().hex());
     device.write("tpm/pcr-sha256/14", value.hex().to_uppercase());
-    measure(&device.places).unwrap();
+    measure(&device.paths).unwrap();
     assert_eq!(device.calls(), [""; 0]);
     assert_eq!(device.text("run/config-measured"), words);
 }
@@ -48,7 +48,7 @@ fn what_others_have_measured_before_is_noted_and_extended() {
     let shims = Digest::of(b"what shim has measured").hex();
     device.write("tpm/pcr-sha256/14", &shims);
     device.does("systemd-pcrextend", EXTENDS);
-    measure(&device.places).unwrap();
+    measure(&device.paths).unwrap();
     assert_eq!(device.calls(), [format!("systemd-pcrextend --pcr=14 {words}")]);
     assert_eq!(device.text("run/config-before"), shims);
     assert_eq!(device.text("tpm/pcr-sha256/14").to_lowercase(), value.hex());
@@ -57,7 +57,7 @@ fn what_others_have_measured_before_is_noted_and_extended() {
 #[test]
 fn a_tool_that_silently_does_nothing_is_found_out() {
     let (device, ..) = device();
-    assert!(matches!(measure(&device.places), Err(Error::Unmoved)));
+    assert!(matches!(measure(&device.paths), Err(Error::Unmoved)));
     assert!(!device.path("run/config-measured").exists());
 }
 
@@ -65,7 +65,7 @@ fn a_tool_that_silently_does_nothing_is_found_out() {
 fn a_tool_that_fails_is_named_with_what_it_says() {
     let (device, words, _) = device();
     device.does("systemd-pcrextend", "echo 'no such register' >&2; exit 1");
-    let error = measure(&device.places).unwrap_err().to_string();
+    let error = measure(&device.paths).unwrap_err().to_string();
     assert_eq!(error, format!("`systemd-pcrextend --pcr=14 {words}` failed: no such register"));
 }
 
@@ -76,7 +76,7 @@ fn without_a_tpm_2_and_its_sha256_registers_nothing_is_measured() {
         if let Some(version) = version {
             device.write("tpm/tpm_version_major", version);
         }
-        measure(&device.places).unwrap();
+        measure(&device.paths).unwrap();
         assert_eq!(device.calls(), [""; 0]);
         assert!(!device.path("run/config-measured").exists());
     }

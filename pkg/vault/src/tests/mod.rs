@@ -7,6 +7,8 @@ mod measure;
 mod open;
 mod seal;
 mod status;
+mod tpm;
+mod volume;
 mod wait;
 
-use device::{Device, ELEVEN, SEVEN};
+use device::{Device, ELEVEN, SEVEN, STUB_MEASURED};

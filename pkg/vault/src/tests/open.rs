@@ -20,12 +20,13 @@ fn fourteen(device: &Device) -> String {
 #[test]
 fn the_tpm_opens_what_is_sealed() {
     let device = Device::new().with_tpm().with_policy().with_sealed_p3();
-    open(&device.places).unwrap();
+    open(&device.paths).unwrap();
     let attach = format!("{ATTACH},tpm2-signature=@/policy/tpm2-pcr-signature.json");
     assert_eq!(device.calls(), ["cryptsetup luksDump --dump-json-metadata @/P3".to_owned(), attach]);
     let text = device.text("run/vault.json");
     let expected = serde_json::json!({"state": "sealed", "opened_by": "tpm", "secure_boot": false, "image_policy": true,
-        "pcrs": {"7": SEVEN, "11": ELEVEN, "14": fourteen(&device)}, "reason": null});
+        "pcrs": {"7": SEVEN, "11": ELEVEN, "14": fourteen(&device)}, "tpm_problem": null, "volume": "bound",
+        "reason": null});
     assert_eq!(serde_json::from_str::<serde_json::Value>(&text).unwrap(), expected);
     assert!(!device.path("run/vault.key").exists());
 }
@@ -34,7 +35,7 @@ fn the_tpm_opens_what_is_sealed() {
 fn what_is_open_already_stays_so() {
     let device = Device::new().with_tpm().with_sealed_p3();
     device.write("persist", "");
-    open(&device.places).unwrap();
+    open(&device.paths).unwrap();
     assert_eq!(device.calls(), [""; 0]);
 }
 
@@ -45,22 +46,22 @@ fn secure_boot_is_what_the_firmware_says() {
         for (name, value) in [(Name::SECURE_BOOT, secure), (Name::SETUP_MODE, setup)] {
             device.write(&format!("variables/{name}"), [6, 0, 0, 0, value]);
         }
-        open(&device.places).unwrap();
+        open(&device.paths).unwrap();
         assert_eq!(device.record().secure_boot, expected, "{secure} {setup}");
     }
 }
 
 #[test]
-fn what_is_not_encrypted_has_the_same_name_unless_the_owner_refuses() {
+fn without_a_tpm_a_plain_p3_has_the_same_name_unless_the_owner_refuses() {
     let device = Device::new().with_plain_p3();
-    open(&device.places).unwrap();
+    open(&device.paths).unwrap();
     assert_eq!(device.calls(), ["dmsetup create persist --table 0 16 linear @/P3 0"]);
     let record = device.record();
     assert_eq!((record.state, record.opened_by, record.pcrs.len(), record.reason), (State::Plain, None, 0, None));
 
     let device = Device::new().with_plain_p3();
     device.write("config/vault.yml", "without_tpm: refuse\n");
-    assert!(matches!(open(&device.places), Err(Error::RefusedToOpen)));
+    assert!(matches!(open(&device.paths), Err(Error::RefusedToOpen)));
     assert_eq!(device.calls(), [""; 0]);
 }
 
@@ -68,9 +69,9 @@ fn what_is_not_encrypted_has_the_same_name_unless_the_owner_refuses() {
 fn what_is_neither_is_left_alone() {
     let device = Device::new();
     device.write("P3", vec![0; 8192]);
-    assert!(matches!(open(&device.places), Err(Error::Unknown { .. })));
+    assert!(matches!(open(&device.paths), Err(Error::Unknown { .. })));
     assert_eq!(device.calls(), [""; 0]);
-    assert!(matches!(open(&Device::new().places), Err(Error::Io { action: "open", .. })));
+    assert!(matches!(open(&Device::new().paths), Err(Error::Io { action: "open", .. })));
 }
 
 #[test]
@@ -92,7 +93,7 @@ fn a_refusal_is_explained_by_the_registers() {
         let or = |changed: &str, value: String| if changed.is_empty() { value } else { changed.repeat(32) };
         note(&device, &or(changed_seven, seven), &or(changed_fourteen, fourteen));
         device.write("tpm/seed", "two").write("slots/1", "known").insert("known");
-        open(&device.places).unwrap();
+        open(&device.paths).unwrap();
         let record = device.record();
         assert_eq!((record.state, record.opened_by), (State::Sealed, Some(Opener::Key)));
         assert_eq!(record.reason.unwrap(), expected);
@@ -103,7 +104,7 @@ fn a_refusal_is_explained_by_the_registers() {
 fn registers_that_cannot_be_read_and_a_tool_that_is_not_there_leave_the_key_as_a_way() {
     let device = Device::new().with_tpm().with_sealed_p3();
     device.write("tpm/pcr-sha256/7", "none").write("slots/1", "known").insert("known");
-    open(&device.places).unwrap();
+    open(&device.paths).unwrap();
     let record = device.record();
     assert_eq!((record.opened_by, record.pcrs.len()), (Some(Opener::Key), 0));
     assert!(record.reason.unwrap().contains("pcr-sha256/7 has `none`"));
@@ -111,7 +112,7 @@ fn registers_that_cannot_be_read_and_a_tool_that_is_not_there_leave_the_key_as_a
     let device = Device::new().with_tpm().with_sealed_p3();
     fs::remove_file(device.path("bin/systemd-cryptsetup")).unwrap();
     device.write("slots/1", "known").insert("known");
-    open(&device.places).unwrap();
+    open(&device.paths).unwrap();
     assert!(device.record().reason.unwrap().starts_with("`systemd-cryptsetup attach persist "));
 }
 
@@ -120,7 +121,7 @@ fn without_the_tpm_it_is_sealed_to_the_recovery_key_opens_it() {
     let device = Device::new().with_tpm().with_sealed_p3();
     fs::remove_dir_all(device.path("tpm")).unwrap();
     device.write("slots/1", "known").insert("known");
-    open(&device.places).unwrap();
+    open(&device.paths).unwrap();
     assert_eq!(device.calls_of("systemd-cryptsetup"), [""; 0]);
     let record = device.record();
     assert_eq!((record.state, record.opened_by, record.pcrs.len()), (State::Sealed, Some(Opener::Key), 0));
@@ -130,8 +131,31 @@ fn without_the_tpm_it_is_sealed_to_the_recovery_key_opens_it() {
     let device = Device::new().with_tpm().with_p3_of("known");
     note(&device, SEVEN, SEVEN);
     device.insert("known");
-    open(&device.places).unwrap();
+    open(&device.paths).unwrap();
     let record = device.record();
     assert_eq!((record.state, record.opened_by), (State::Sealed, Some(Opener::Key)));
     assert!(record.reason.unwrap().contains("a sealing was cut off"));
+}
+
+#[test]
+fn a_config_that_cannot_be_measured_leaves_the_key_as_a_way() {
+    let device = Device::new().with_tpm().with_policy().with_sealed_p3();
+    fs::remove_file(device.path("run/config-measured")).unwrap();
+    device.write("slots/1", "known").insert("known");
+    open(&device.paths).unwrap();
+    assert_eq!(device.calls_of("systemd-cryptsetup"), [""; 0]);
+    let record = device.record();
+    assert_eq!(record.opened_by, Some(Opener::Key));
+    assert!(record.reason.unwrap().starts_with("CONFIG is not measured in this start"));
+}
+
+/// P3 was sealed before the firmware lost its measurements.
+#[test]
+fn registers_that_nobody_extends_are_the_reason() {
+    let device = Device::new().with_tpm().with_policy().with_sealed_p3();
+    note(&device, SEVEN, &fourteen(&device));
+    device.write("tpm/pcr-sha256/7", "0".repeat(64)).write("slots/1", "known").insert("known");
+    open(&device.paths).unwrap();
+    let reason = device.record().reason.unwrap();
+    assert!(reason.contains("(PCR 7 is zero)") && reason.contains("(PCR 7) differ"), "{reason}");
 }

@@ -1,7 +1,8 @@
 //! QEMU's arguments for a guest.
 
 use crate::hypervisor::{Boot, Card, Disk, Guest};
-use app::Network;
+use app::{DiskFormat, Network};
+use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 use types::Arch;
 
@@ -18,7 +19,7 @@ pub(crate) const fn firmware(arch: Arch) -> (&'static str, &'static str) {
     }
 }
 
-/// What makes a guest run.
+/// How a guest uses the processor.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Accel {
     /// KVM, and emulation where there is none: QEMU tries in this order.
@@ -39,8 +40,13 @@ pub(crate) fn arguments(arch: Arch, guest: &Guest, accel: Accel) -> Vec<String> 
     args.add("-accel tcg,thread=multi -cpu max");
     args.pair("-smp", &guest.cpus.to_string());
     args.pair("-m", &format!("{}M", guest.memory.0 >> 20));
-    // what of the host a guest that has taken over QEMU could use (QEMU, `qemu-options.hx`, -sandbox)
-    args.add("-sandbox on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny");
+    args.pair("-uuid", &guest.uuid);
+    // system calls that a guest which has taken over QEMU could use (QEMU, `qemu-options.hx`, -sandbox); those that change
+    // the user are refused by the kernel once QEMU has become one without rights, and until then QEMU needs them
+    args.add("-sandbox on,obsolete=deny,spawn=deny,resourcecontrol=deny");
+    args.pair("-run-with", &format!("user={0}:{0}", guest.uid));
+    // the guest's processors start by `cont`, when QEMU is that user
+    args.add("-S");
     args.pair("-chardev", &format!("socket,id=qmp,path={}", escape(&guest.run.join(QMP))));
     args.add("-mon chardev=qmp,mode=control");
     args.add("-chardev stdio,id=console,signal=off -serial chardev:console");
@@ -80,19 +86,34 @@ fn boot(args: &mut Args, arch: Arch, boot: &Boot) {
                 args.pair("-initrd", &initrd.display().to_string());
             }
             args.pair("-append", cmdline);
-            // a kernel that panics restarts the machine: that is its end, and supervision starts it anew
+            // a kernel that panics restarts the machine: QEMU ends then, and vmm starts the guest again
             args.add("-action reboot=shutdown");
         }
     }
 }
 
 fn disk(args: &mut Args, n: usize, disk: &Disk, boots: bool) {
-    let Disk { file, format, read_only } = disk;
-    let access = if *read_only { "readonly=on" } else { "discard=unmap" };
-    let file = escape(file);
-    args.pair("-drive", &format!("if=none,id=disk{n},format={},{access},file={file}", format.as_str()));
+    args.pair("-blockdev", &block_device(n, disk).to_string());
     let order = if boots { format!(",bootindex={}", n + 1) } else { String::new() };
-    args.pair("-device", &format!("virtio-blk-pci,drive=disk{n}{order},romfile="));
+    // a guest whose disk cannot grow is paused, and told nothing (QEMU, `qemu-options.hx`, werror)
+    let errors = if disk.read_only { "" } else { ",werror=enospc" };
+    args.pair("-device", &format!("virtio-blk-pci,drive=disk{n}{order}{errors},romfile="));
+}
+
+/// A disk's file with its declared format, which QEMU does not guess. No name in a qcow2's header is followed: `backing` is
+/// none, and [`qcow2`](crate::qcow2) refuses an external data file, which no option can switch off.
+fn block_device(n: usize, disk: &Disk) -> Value {
+    let file = json!({"driver": "file", "filename": disk.file.display().to_string()});
+    let mut device = json!({"driver": disk.format.as_str(), "node-name": format!("disk{n}"), "file": file});
+    if disk.format == DiskFormat::Qcow2 {
+        device["backing"] = Value::Null;
+    }
+    if disk.read_only {
+        device["read-only"] = Value::Bool(true);
+    } else {
+        device["discard"] = Value::from("unmap");
+    }
+    device
 }
 
 fn card(args: &mut Args, n: usize, card: &Card) {
@@ -148,6 +169,8 @@ mod tests {
     fn container() -> Guest {
         Guest {
             name: "web".into(),
+            uuid: "01234567-89ab-8def-8123-456789abcdef".into(),
+            uid: 2_000_000_007,
             cpus: 1,
             memory: Bytes::mib(128),
             boot: Boot::Linux {
@@ -165,15 +188,18 @@ mod tests {
     #[test]
     fn the_whole_command_line_of_a_container() {
         let expected = "-name web,process=vm-web -nodefaults -no-user-config -display none -machine q35,vmport=off \
-            -accel kvm -accel tcg,thread=multi -cpu max -smp 1 -m 128M \
-            -sandbox on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny \
+            -accel kvm -accel tcg,thread=multi -cpu max -smp 1 -m 128M -uuid 01234567-89ab-8def-8123-456789abcdef \
+            -sandbox on,obsolete=deny,spawn=deny,resourcecontrol=deny -run-with user=2000000007:2000000007 -S \
             -chardev socket,id=qmp,path=/run/vmm/web/qmp -mon chardev=qmp,mode=control \
             -chardev stdio,id=console,signal=off -serial chardev:console -device virtio-rng-pci,romfile= \
             -kernel /usr/share/vmm/vmlinuz -initrd /usr/share/vmm/initrd -append console=ttyS0 quiet \
             -action reboot=shutdown \
-            -drive if=none,id=disk0,format=raw,discard=unmap,file=/run/vmm/web/spec \
-            -device virtio-blk-pci,drive=disk0,romfile= \
-            -drive if=none,id=disk1,format=raw,readonly=on,file=/run/evek/store/blobs/sha256/ab \
+            -blockdev {\"discard\":\"unmap\",\"driver\":\"raw\",\
+            \"file\":{\"driver\":\"file\",\"filename\":\"/run/vmm/web/spec\"},\"node-name\":\"disk0\"} \
+            -device virtio-blk-pci,drive=disk0,werror=enospc,romfile= \
+            -blockdev {\"driver\":\"raw\",\
+            \"file\":{\"driver\":\"file\",\"filename\":\"/run/evek/store/blobs/sha256/ab\"},\
+            \"node-name\":\"disk1\",\"read-only\":true} \
             -device virtio-blk-pci,drive=disk1,romfile=";
         assert_eq!(arguments(Arch::Amd64, &container(), Accel::KvmOrTcg).join(" "), expected);
     }
@@ -182,7 +208,7 @@ mod tests {
     fn the_whole_command_line_of_a_machine_with_everything() {
         let guest = Guest {
             boot: Boot::Uefi { variables: "/persist/vmm/web/variables.fd".into() },
-            disks: vec![Disk { file: "/persist/a,b.qcow2".into(), format: DiskFormat::Qcow2, read_only: false }],
+            disks: vec![Disk { file: "/persist/images/a,b.qcow2".into(), format: DiskFormat::Qcow2, read_only: false }],
             cards: vec![
                 Card {
                     mac: "52:54:00:01:02:03".into(),
@@ -207,8 +233,9 @@ mod tests {
         let (_, own) = line.split_once("virtio-rng-pci,romfile= ").unwrap_or_default();
         let expected = "-drive if=pflash,unit=0,format=raw,readonly=on,file=/usr/share/AAVMF/AAVMF_CODE.no-secboot.fd \
             -drive if=pflash,unit=1,format=raw,file=/persist/vmm/web/variables.fd \
-            -drive if=none,id=disk0,format=qcow2,discard=unmap,file=/persist/a,,b.qcow2 \
-            -device virtio-blk-pci,drive=disk0,bootindex=1,romfile= \
+            -blockdev {\"backing\":null,\"discard\":\"unmap\",\"driver\":\"qcow2\",\
+            \"file\":{\"driver\":\"file\",\"filename\":\"/persist/images/a,b.qcow2\"},\"node-name\":\"disk0\"} \
+            -device virtio-blk-pci,drive=disk0,bootindex=1,werror=enospc,romfile= \
             -netdev user,id=net0,hostfwd=tcp::8080-:80 \
             -device virtio-net-pci,netdev=net0,mac=52:54:00:01:02:03,romfile= \
             -netdev tap,id=net1,ifname=vm000a0b0c,script=no,downscript=no,vhost=on \

@@ -1,9 +1,13 @@
 //! Guests in QEMU: with KVM where the processor has it, else emulated.
 //!
-//! QEMU's standard input and output are the guest's serial console; control goes over a socket on which we listen, so that
-//! there is no moment in which QEMU is not yet there to be connected to. QEMU is our child: it cannot outlive this service.
+//! QEMU's standard input and output are the guest's serial console. QEMU connects to a socket of ours for control, so that we
+//! need not wait for a socket of QEMU's. QEMU is our child: it cannot outlive this service.
+//!
+//! QEMU opens all files as root and then becomes a user without rights, another one for each guest. The guest's processors
+//! start afterwards.
 
 mod command_line;
+mod control;
 mod qmp;
 mod tap;
 mod tpm;
@@ -11,10 +15,12 @@ mod tpm;
 use crate::{
     error::Error,
     hypervisor::{Card, End, Facts, Guest, Hypervisor, NatNetwork, Order, Running, Starting},
+    terminal::escape,
 };
 use app::Network;
 use command_line::{Accel, QMP, arguments, firmware, program};
-use qmp::{Qmp, shutdown_reason};
+use control::{Control, LOOK_EVERY, space_of};
+use qmp::Qmp;
 use std::{
     cell::Cell,
     fs, io,
@@ -27,13 +33,14 @@ use tokio::{
     net::UnixListener,
     process::{Child, ChildStderr, Command},
     sync::{mpsc, oneshot},
+    time::{MissedTickBehavior, interval},
 };
 use types::Arch;
 
 /// QEMU on a machine of this architecture.
 pub(crate) struct Qemu {
     arch: Arch,
-    /// What guests are tried with.
+    /// How guests are started first.
     accel: Cell<Accel>,
 }
 
@@ -117,13 +124,13 @@ async fn start(arch: Arch, guest: &Guest, accel: Accel) -> Result<Running, Error
         Err(e) => Err(e),
     };
     let acceleration = match opened {
-        Ok(mut qmp) => qmp.ask("query-kvm").await.map(|kvm| (qmp, if kvm["enabled"] == true { "kvm" } else { "tcg" })),
+        Ok(qmp) => begin(qmp).await,
         Err(e) => Err(e),
     };
     let (qmp, acceleration) = match acceleration {
         Ok(both) => both,
         Err(e) => {
-            // it may live on without a control connection, which is of no use
+            // without a control connection it is of no use
             let _ = qemu.start_kill();
             let said = last_words.await.unwrap_or_default();
             if let Some(tpm) = tpm {
@@ -132,50 +139,63 @@ async fn start(arch: Arch, guest: &Guest, accel: Accel) -> Result<Running, Error
             return Err(Error::NotStarted { what: "QEMU", said: if said.is_empty() { e.to_string() } else { said } });
         }
     };
-    let facts = Facts { acceleration: acceleration.to_owned(), pid: qemu.id() };
+    let facts = Facts { acceleration: acceleration.to_owned(), uuid: guest.uuid.clone(), pid: qemu.id() };
+    let (control, pauses) = Control::new(qmp, space_of(&guest.disks));
     let (orders, inbox) = mpsc::channel(4);
     let (tell, end) = oneshot::channel();
     tokio::spawn(async move {
-        let end = drive(qemu, qmp, inbox).await;
+        let end = drive(qemu, control, inbox).await;
         let said = last_words.await.unwrap_or_default();
         if let Some(tpm) = tpm {
             tpm.finish().await;
         }
-        // who does not wait for the end any more does not want to know it
+        // the receiver may be gone with its app
         let _ = tell.send(match end {
             End::Failed(why) if !said.is_empty() => End::Failed(format!("{why}: {said}")),
             end => end,
         });
     });
-    Ok(Running { output: Box::new(output), input: Box::new(input), orders, end, facts })
+    Ok(Running { output: Box::new(output), input: Box::new(input), orders, end, pauses, facts })
+}
+
+/// Starts the guest's processors. QEMU answers only after it has become the guest's user.
+async fn begin(mut qmp: Qmp) -> io::Result<(Qmp, &'static str)> {
+    let kvm = qmp.ask("query-kvm").await?;
+    qmp.send("cont").await?;
+    Ok((qmp, if kvm["enabled"] == true { "kvm" } else { "tcg" }))
 }
 
 /// Carries out orders until QEMU has ended.
-async fn drive(mut qemu: Child, mut qmp: Qmp, mut inbox: mpsc::Receiver<Order>) -> End {
-    let mut reason = None;
+async fn drive(mut qemu: Child, mut control: Control, mut inbox: mpsc::Receiver<Order>) -> End {
     let (mut connected, mut ordered) = (true, true);
+    let mut looks = interval(LOOK_EVERY);
+    looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let status = loop {
         tokio::select! {
-            // what QEMU said before its end is read before the end is noticed
+            // QEMU's last messages are read before its end is noticed
             biased;
-            message = qmp.message(), if connected => match message {
-                Ok(message) => reason = shutdown_reason(&message).map(str::to_owned).or(reason),
-                Err(_) => connected = false,
+            message = control.qmp.message(), if connected => connected = match message {
+                Ok(message) => control.message(&message).await.is_ok(),
+                Err(_) => false,
             },
             order = inbox.recv(), if ordered => match order {
-                Some(Order::PowerButton) => connected &= qmp.send("system_powerdown").await.is_ok(),
+                Some(Order::PowerButton) => connected &= control.press_power_button().await.is_ok(),
                 Some(Order::Kill) => {
-                    // it may be gone already: `wait` tells
+                    // it may have ended already, which `wait` finds
                     let _ = qemu.start_kill();
                 }
                 None => ordered = false,
             },
+            _ = looks.tick(), if connected && control.waits_for_space() => {
+                connected &= control.look_for_space().await.is_ok();
+            }
             status = qemu.wait() => break status,
         }
     };
-    match status {
-        Ok(status) => judge(status, reason.as_deref()),
-        Err(e) => End::Failed(format!("QEMU is lost: {e}")),
+    match (status, control.end()) {
+        (Ok(status), Ok(reason)) => judge(status, reason),
+        (Ok(_), Err(end)) => end,
+        (Err(e), _) => End::Failed(format!("QEMU is lost: {e}")),
     }
 }
 
@@ -191,13 +211,13 @@ fn judge(status: ExitStatus, reason: Option<&str>) -> End {
     }
 }
 
-/// Passes on what QEMU says beside the console; the last of it.
+/// Passes QEMU's error output on to the journal, and returns the last of it. A guest may cause some of it.
 async fn last_words(name: String, mut errors: ChildStderr) -> String {
-    /// As much as a status can show.
+    /// The length that a status can show.
     const KEPT: usize = 400;
     let (mut said, mut buffer) = (String::new(), [0; 4096]);
     while let Ok(n @ 1..) = errors.read(&mut buffer).await {
-        let text = String::from_utf8_lossy(&buffer[..n]);
+        let text = escape(&String::from_utf8_lossy(&buffer[..n]));
         text.lines().for_each(|line| eprintln!("{name}: {line}"));
         said.push_str(&text);
         let start = said.len().saturating_sub(KEPT);

@@ -8,7 +8,7 @@ use crate::{
 use app::Network;
 use std::fmt::Write as _;
 
-/// What `xl create` is given. `devices` are the block devices of the guest's disks, in their order.
+/// The configuration for `xl create`. `devices` are the block devices of the guest's disks, in their order.
 pub(super) fn text(guest: &Guest, kind: Kind, devices: &[String]) -> Result<String, Error> {
     let unfit = |what| Error::Unfit { hypervisor: super::NAME, what };
     let Boot::Linux { kernel, initrd, cmdline } = &guest.boot else { return Err(unfit("UEFI firmware")) };
@@ -22,6 +22,7 @@ pub(super) fn text(guest: &Guest, kind: Kind, devices: &[String]) -> Result<Stri
         let _ = writeln!(text, "{name}={value}");
     };
     line("name", &quote(&guest.name)?);
+    line("uuid", &quote(&guest.uuid)?);
     line("type", &quote(kind.as_str())?);
     line("vcpus", &guest.cpus.to_string());
     line("memory", &(guest.memory.0 >> 20).to_string());
@@ -30,7 +31,7 @@ pub(super) fn text(guest: &Guest, kind: Kind, devices: &[String]) -> Result<Stri
         line("ramdisk", &quote(&initrd.display().to_string())?);
     }
     line("cmdline", &quote(cmdline)?);
-    // whoever watches the guest sees its end, and removes it
+    // `super` watches the guest, judges its end, and removes it
     for event in ["on_poweroff", "on_reboot", "on_crash", "on_watchdog"] {
         line(event, &quote("preserve")?);
     }
@@ -88,6 +89,8 @@ mod tests {
     fn guest() -> Guest {
         Guest {
             name: "web".into(),
+            uuid: "01234567-89ab-8def-8123-456789abcdef".into(),
+            uid: 0,
             cpus: 2,
             memory: Bytes::mib(128),
             boot: Boot::Linux {
@@ -114,6 +117,7 @@ mod tests {
     fn the_whole_configuration_of_a_guest() {
         let devices = ["/dev/loop0".to_owned(), "/dev/loop1".to_owned()];
         let expected = r#"name="web"
+uuid="01234567-89ab-8def-8123-456789abcdef"
 type="pvh"
 vcpus=2
 memory=128

@@ -22,7 +22,7 @@ use std::{fs, io, process::Stdio};
 use tokio::{
     io::{AsyncBufReadExt as _, BufReader, Lines},
     process::{Child, ChildStdout, Command},
-    sync::{mpsc, oneshot},
+    sync::{mpsc, oneshot, watch},
 };
 
 /// In status and errors.
@@ -113,7 +113,9 @@ async fn start(kind: Kind, guest: &Guest) -> Result<Running, Error> {
                 unreachable!("both are piped")
             };
             let name = name.clone();
-            let facts = Facts { acceleration: kind.as_str().to_owned(), pid: None };
+            let facts = Facts { acceleration: kind.as_str().to_owned(), uuid: guest.uuid.clone(), pid: None };
+            // Xen's back end reports a full file system to the guest as an error
+            let (_, pauses) = watch::channel(None);
             let (orders, inbox) = mpsc::channel(4);
             let (tell, end) = oneshot::channel();
             tokio::spawn(async move {
@@ -129,7 +131,7 @@ async fn start(kind: Kind, guest: &Guest) -> Result<Running, Error> {
                 // who does not wait for the end any more does not want to know it
                 let _ = tell.send(end);
             });
-            Ok(Running { output: Box::new(output), input: Box::new(input), orders, end, facts })
+            Ok(Running { output: Box::new(output), input: Box::new(input), orders, end, pauses, facts })
         }
         Err(e) => {
             // there may be half a domain, or none

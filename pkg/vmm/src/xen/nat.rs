@@ -46,7 +46,7 @@ pub(super) fn set_up(guest: &Guest) -> Result<(), Error> {
     }
 }
 
-/// Takes that back; of a guest without such cards there is nothing to take back.
+/// Removes the rules of a guest, if there are any.
 pub(super) fn remove(guest: &str) -> Result<(), Error> {
     nft(&fresh(guest))
 }
@@ -111,7 +111,8 @@ mod tests {
         let cards = networks.into_iter().map(|network| Card { mac: "52:54:00:00:00:01".into(), network }).collect();
         let boot = Boot::Linux { kernel: "k".into(), initrd: None, cmdline: String::new() };
         let (disks, run) = (vec![], "/run/vmm/web".into());
-        Guest { name: "web".into(), cpus: 1, memory: Bytes::mib(64), boot, disks, cards, tpm: None, run }
+        let (uuid, memory) = (String::new(), Bytes::mib(64));
+        Guest { name: "web".into(), uuid, uid: 0, cpus: 1, memory, boot, disks, cards, tpm: None, run }
     }
 
     #[test]

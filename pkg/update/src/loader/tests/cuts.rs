@@ -79,10 +79,10 @@ fn cut_between_files(world: &World, order: &[PathBuf], act: impl Fn(), after: im
 fn a_trial_without_a_record_is_recognised_and_one_that_never_started_has_not_failed() {
     for second in [Does::Work, Does::Hang] {
         let world = World::with_loader(NEW);
-        let state = world.places.state.clone();
+        let state = world.paths.state.clone();
         let order = [
             world.variable("Boot0002"),
-            world.places.disk.clone(),
+            world.paths.disk.clone(),
             world.variable("BootNext"),
             state.join("loader.json"),
         ];
@@ -109,11 +109,11 @@ fn a_cut_after_a_loader_is_in_its_place_is_made_good() {
     let world = World::with_loader(NEW);
     world.settle();
     world.restart(Does::Work);
-    let state = world.places.state.clone();
+    let state = world.paths.state.clone();
     // the record comes twice, and is gone in the end; the copies have a test of their own
     let order =
-        [world.places.disk.clone(), world.variable("BootOrder"), state.join("loader.efi"), state.join("loader.json")];
-    let mut works = world.records().loader_trial().unwrap().unwrap();
+        [world.paths.disk.clone(), world.variable("BootOrder"), state.join("loader.efi"), state.join("loader.json")];
+    let mut works = world.records().loader_trial().unwrap();
     works.state = LoaderState::Works;
     world.records().set_loader_trial(&works).unwrap();
     cut_between_files(

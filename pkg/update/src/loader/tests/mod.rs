@@ -27,7 +27,7 @@ const OURS: u16 = 2;
 /// A device that was started by its first boot loader, with two boot entries that are none of ours.
 struct World {
     folder: tempfile::TempDir,
-    places: Places,
+    paths: Paths,
     disk: File,
     starts: Cell<u32>,
 }
@@ -109,16 +109,22 @@ impl World {
     fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let at = |name: &str| folder.path().join(name);
-        let places = Places {
+        let paths = Paths {
             disk: at("disk"),
             state: at("update"),
             variables: at("efivars"),
             slot: at("slot.json"),
+            volatile: at("run"),
+            lock: at("run/lock"),
+            blessed: at("blessed"),
+            config: at("config"),
+            last_words: at("pstore"),
+            vault: at("vault.json"),
             os_release: at("os-release"),
-            ..Places::default()
+            ..Paths::default()
         };
-        fs::create_dir(&places.variables).unwrap();
-        let world = Self { disk: disk(at("disk"), &[]), places, folder, starts: Cell::new(0) };
+        fs::create_dir(&paths.variables).unwrap();
+        let world = Self { disk: disk(at("disk"), &[]), paths, folder, starts: Cell::new(0) };
         for (name, value) in [("Boot0000", &b"\x01\0\0\0\0\0P\0X\0E\0\0\0"[..]), ("Boot0001", b"\x01\0\0\0\0\0D\0\0\0")]
         {
             world.set(name, value);
@@ -135,11 +141,11 @@ impl World {
     }
 
     fn records(&self) -> Records {
-        Records::open(&self.places).unwrap()
+        Records::open(&self.paths)
     }
 
     fn variable(&self, name: &str) -> PathBuf {
-        efivars::Variables::at(&self.places.variables).path(efivars::Name(efivars::Vendor::Global, name))
+        efivars::Variables::at(&self.paths.variables).path(efivars::Name(efivars::Vendor::Global, name))
     }
 
     fn set(&self, name: &str, value: &[u8]) {
@@ -154,7 +160,7 @@ impl World {
     /// What is done with the loaders of a disk, or one that dies.
     fn on<B: Blocks, T>(&self, disk: B, act: impl FnOnce(&Loader<'_, B>) -> T) -> T {
         let (records, device) = (self.records(), Device::new(disk));
-        let mut loader = Loader::new(&self.places, &records, &device, Arch::Amd64, &signed);
+        let mut loader = Loader::new(&self.paths, &records, &device, Arch::Amd64, &signed);
         loader.boot_id = format!("start {}", self.starts.get());
         act(&loader)
     }
@@ -189,7 +195,7 @@ impl World {
     }
 
     fn state(&self) -> Option<LoaderState> {
-        self.records().loader_trial().unwrap().map(|trial| trial.state)
+        self.records().loader_trial().map(|trial| trial.state)
     }
 
     /// That nothing is left to be done, and nothing was done to others' variables.
@@ -204,9 +210,9 @@ impl World {
 
     /// Copies of the files that a cut may leave, by path.
     fn files(&self) -> BTreeMap<PathBuf, Vec<u8>> {
-        let folders = [&self.places.state, &self.places.variables];
+        let folders = [&self.paths.state, &self.paths.variables];
         let items = folders.into_iter().filter_map(|folder| fs::read_dir(folder).ok()).flatten();
-        let paths = items.map(|item| item.unwrap().path()).chain([self.places.disk.clone()]);
+        let paths = items.map(|item| item.unwrap().path()).chain([self.paths.disk.clone()]);
         paths.map(|path| (path.clone(), fs::read(path).unwrap())).collect()
     }
 
@@ -252,7 +258,7 @@ fn a_loader_that_does_not_work_stays_nowhere_and_is_not_tried_again() {
         world.settle();
         world.have(OLD, Some(OLD));
         world.is_at_rest(&[FIRST, 0]);
-        let trial = world.records().loader_trial().unwrap().unwrap();
+        let trial = world.records().loader_trial().unwrap();
         assert_eq!((trial.state, trial.digest), (LoaderState::Failed, Digest::of(NEW)));
         assert_eq!(trial.reason.as_deref(), Some(NOT_STARTED));
     };
@@ -281,7 +287,7 @@ fn as_long_as_it_has_not_started_it_is_on_trial() {
     let before = world.files();
     world.settle();
     assert!(world.files() == before, "in the same start");
-    // firmware that was told to start something else, and has left BootNext where it was
+    // firmware that has started something else on request, and has left BootNext where it was
     world.starts.set(7);
     world.settle();
     assert!(world.files() == before, "in another one");
@@ -323,14 +329,14 @@ fn what_has_started_must_be_what_was_to_be_tried() {
     assert!(world.restart(Does::Work));
     world.settle();
     world.have(OLD, Some(NEWER));
-    assert_eq!(world.records().loader_trial().unwrap().unwrap().reason.as_deref(), Some(NOT_IT));
+    assert_eq!(world.records().loader_trial().unwrap().reason.as_deref(), Some(NOT_IT));
 }
 
 #[test]
 fn a_newer_loader_wins_over_one_on_trial() {
     let tried = |world: &World| {
         world.have(OLD, Some(NEWER));
-        assert_eq!(world.records().loader_trial().unwrap().unwrap().digest, Digest::of(NEWER));
+        assert_eq!(world.records().loader_trial().unwrap().digest, Digest::of(NEWER));
         assert!(world.restart(Does::Work));
         world.settle();
         world.have(NEWER, Some(OLD));
@@ -379,24 +385,24 @@ fn the_same_bytes_change_nothing() {
     let world = World::with_loader(OLD);
     let mut before = world.files();
     world.settle();
-    before.remove(&world.places.state.join("loader.efi")).unwrap();
+    before.remove(&world.paths.state.join("loader.efi")).unwrap();
     assert!(world.files() == before);
 }
 
 #[test]
 fn without_variables_that_can_be_written_a_loader_is_replaced_at_once() {
     let world = World::with_loader(NEW);
-    fs::remove_dir_all(&world.places.variables).unwrap();
+    fs::remove_dir_all(&world.paths.variables).unwrap();
     world.settle();
     world.have(NEW, Some(OLD));
     assert_eq!((world.records().loader().unwrap(), world.state()), (None, None));
-    assert!(!world.places.variables.exists());
+    assert!(!world.paths.variables.exists());
     // a failure of another is no longer of interest
     let world = World::with_loader(NEW);
     world.settle();
     world.restart(Does::Hang);
     world.settle();
-    fs::remove_dir_all(&world.places.variables).unwrap();
+    fs::remove_dir_all(&world.paths.variables).unwrap();
     world.records().set_loader(NEWER).unwrap();
     world.settle();
     world.have(NEWER, Some(OLD));
@@ -417,7 +423,7 @@ fn nothing_is_written_that_nobody_has_signed() {
     let refused = world.on(&world.disk, |loader| loader.settle(true));
     assert!(matches!(refused, Err(Error::Program { .. })), "{refused:?}");
     assert!(world.files() == before);
-    fs::remove_dir_all(&world.places.variables).unwrap();
+    fs::remove_dir_all(&world.paths.variables).unwrap();
     assert!(world.on(&world.disk, |loader| loader.settle(true)).is_err(), "nor without a trial");
     world.have(OLD, None);
     // each time: this one was trusted when it was put on trial
@@ -430,7 +436,7 @@ fn nothing_is_written_that_nobody_has_signed() {
         asked.borrow_mut().push(program.to_vec());
         Err(Error::Program { what: "boot loader", problem: "is revoked".to_owned() })
     };
-    let mut loader = Loader::new(&world.places, &records, &device, Arch::Amd64, &revoked);
+    let mut loader = Loader::new(&world.paths, &records, &device, Arch::Amd64, &revoked);
     loader.boot_id = "another".to_owned();
     assert!(loader.settle(true).is_err());
     assert_eq!(asked.into_inner(), [NEW]);
@@ -458,9 +464,10 @@ fn a_first_loader_that_nobody_has_signed_is_copied_nowhere() {
 fn status_tells_of_a_trial_and_of_its_failure() {
     let world = World::with_loader(NEW);
     let root = Digest::of(b"a slot");
-    fs::write(&world.places.slot, format!("{{\"root_hash\":\"{root}\"}}")).unwrap();
-    fs::write(&world.places.os_release, "IMAGE_VERSION=1-kvm-amd64\nVERSION_ID=1\nVARIANT_ID=kvm\n").unwrap();
-    let report = |json| Report::read(&world.places).unwrap().text(json);
+    let slot = serde_json::json!({"root_hash": root, "disk": world.paths.disk});
+    fs::write(&world.paths.slot, slot.to_string()).unwrap();
+    fs::write(&world.paths.os_release, "IMAGE_VERSION=1-kvm-amd64\nVERSION_ID=1\nVARIANT_ID=kvm\n").unwrap();
+    let report = |json| Report::read(&world.paths).unwrap().text(json);
     let json = || serde_json::from_str::<serde_json::Value>(&report(true)).unwrap()["loader"].take();
     assert!(json().is_null() && !report(false).contains("boot loader"));
     world.settle();
