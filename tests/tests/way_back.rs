@@ -72,7 +72,11 @@ fn neither_a_cut_off_host_key_nor_broken_partitions_keep_the_owner_out() {
     checks.answer("the host key is whole", guest.sh("ssh-keygen -y -f /persist/ssh/ssh_host_ed25519_key"));
     checks.equal("the machine-id is kept", told(&mut guest, "cat /etc/machine-id"), id.clone());
     checks.equal("the name is kept", told(&mut guest, "uname -n"), name);
-    checks.equal("yesterday's journal is there", told(&mut guest, "journalctl --list-boots -q | wc -l"), "2".to_owned());
+    checks.equal(
+        "yesterday's journal is there",
+        told(&mut guest, "journalctl --list-boots -q | wc -l"),
+        "2".to_owned(),
+    );
 
     // the owner writes CONFIG again, and then P3 is lost
     let repair = "dd if=/persist/config.img of=/dev/disk/evek/CONFIG bs=1M conv=fsync";
@@ -114,7 +118,8 @@ fn of_two_disks_with_one_image_the_one_is_used_that_the_firmware_has_started() {
     let slot = json(&mut guest, "/run/evek/slot.json");
     checks.equal("the disk of the slot", slot["disk"].clone(), "/dev/vda".into());
     checks.equal("nothing is left to chance", slot["ambiguous_with"].clone(), serde_json::json!([]));
-    for (link, expected) in [("disk", "/dev/vda"), ("CONFIG", "/dev/vda4"), ("IMGB", "/dev/vda3"), ("P3", "/dev/vda9")] {
+    for (link, expected) in [("disk", "/dev/vda"), ("CONFIG", "/dev/vda4"), ("IMGB", "/dev/vda3"), ("P3", "/dev/vda9")]
+    {
         let found = told(&mut guest, &format!("readlink -f /dev/disk/evek/{link}"));
         checks.equal(link, found, expected.to_owned());
     }
@@ -172,7 +177,8 @@ fn the_first_stage_finds_its_disk_behind_every_controller_that_firmware_starts_f
         // firmware starts no SD card before another disk here: there it is enough that the kernel has found the card
         if name == "way-back-sd" {
             up(&mut guest, limit);
-            let card = guest.sh("ls /dev/mmcblk0p2 && dmesg | grep -n 'mmcblk0\\|evek-init: slot' | head -1 | grep mmcblk0");
+            let card =
+                guest.sh("ls /dev/mmcblk0p2 && dmesg | grep -n 'mmcblk0\\|evek-init: slot' | head -1 | grep mmcblk0");
             checks.answer("the card was there before the slot was chosen", card);
         } else {
             checks.that(name, line.contains("/dev/sda2"), line);

@@ -52,8 +52,7 @@ impl BootPath {
                 (3, 5) => path.behind.push(Behind::Usb { port: *data.first()? }),
                 (3, 0x12) => path.behind.push(Behind::Sata { port: word(0)? }),
                 (3, 0x17) => {
-                    path.behind
-                        .push(Behind::Nvme { namespace: u32::from_le_bytes(data.get(..4)?.try_into().ok()?) });
+                    path.behind.push(Behind::Nvme { namespace: u32::from_le_bytes(data.get(..4)?.try_into().ok()?) });
                 }
                 _ => {}
             }
