@@ -138,7 +138,7 @@ fn hex(byte: u8) -> String {
 pub(crate) fn escape(text: &str) -> String {
     text.chars().fold(String::with_capacity(text.len()), |mut out, c| {
         if c.is_control() && !matches!(c, '\n' | '\r' | '\t') {
-            out.extend(hex(u32::from(c).to_le_bytes()[0]).chars());
+            out.push_str(&hex(u32::from(c).to_le_bytes()[0]));
         } else {
             out.push(c);
         }
