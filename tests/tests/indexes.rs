@@ -1,9 +1,9 @@
 //! What is a mere index is made anew, and what runs is the image's: containerd's metadata, the snapshotter's list, foreign
 //! layers, a state partition without room.
 
-use boot_tests::{Boot, Booting, Checks, boot, secure_boot::secured};
+use boot_tests::{Booting, Checks, device, restored};
 use std::time::Duration;
-use types::{Arch, Flavour};
+use types::Arch;
 use vm::{Guest, Until};
 
 /// The metadata of the services' containerd.
@@ -13,12 +13,10 @@ const SNAPSHOTS: &str = "ctr -n services snapshots --snapshotter stored";
 
 #[test]
 fn services_come_back_after_damage_of_every_index_and_never_run_from_a_foreign_layer() {
-    let options = Boot::of("indexes", Flavour::Kvm, Arch::Amd64);
-    let booting = boot(secured(Boot { reboots: true, ..options }));
+    let booting = restored(device("indexes", Arch::Amd64));
     let limit = booting.limit(60);
     let Booting { mut guest, .. } = booting;
     let mut checks = Checks::default();
-    guest.wait_for(Until::Ssh, limit).unwrap_or_else(|e| panic!("{e}"));
     services_are_ready(&mut guest, &mut checks, "after the start", limit);
     damaged_metadata_begins_anew(&mut guest, &mut checks, limit);
     damaged_list_begins_anew(&mut guest, &mut checks, limit);

@@ -8,9 +8,9 @@ use types::Arch;
 use vm::Until;
 
 const ARCH: Arch = Arch::Amd64;
-/// Where containerd keeps its index of the store's images.
+/// Where a containerd with its state on P3 keeps its index: the one of Kubernetes, and that of services in earlier images.
 const METADATA: &str = "/persist/containerd/io.containerd.metadata.v1.bolt/meta.db";
-/// Where the snapshotter keeps its list.
+/// Where the snapshotter of such a containerd keeps its list.
 const SNAPSHOTS: &str = "/persist/stored/snapshots.json";
 /// Takes every byte of P3. Some file systems give the last blocks only in small pieces.
 const FILL: &str = "fallocate -l $(df --output=avail -B1 /persist | tail -n 1) /persist/fill; \
@@ -44,9 +44,11 @@ fn cases() -> Vec<Case> {
     ]
 }
 
-/// Random bytes over the beginning of a file that is in use.
+/// Random bytes in a file. `indexes.rs` does the same to the files that services use, which are not on P3.
 fn overwrite(file: &str) -> String {
-    format!("test -s {file} && dd if=/dev/urandom of={file} bs=4096 count=8 conv=notrunc status=none && sync")
+    format!(
+        "mkdir -p $(dirname {file}) && dd if=/dev/urandom of={file} bs=4096 count=8 conv=notrunc status=none && sync"
+    )
 }
 
 #[test]

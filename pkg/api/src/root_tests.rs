@@ -34,7 +34,11 @@ fn the_images_layers_in_their_order_are_accepted() {
     let layers = layers();
     let view = Root { layers: &layers, writable: None };
     assert_eq!(view.verify(&overlay(&["index=off", LOWER]), MOUNTINFO), Ok(()));
-    let bind = |options: &[&str]| Mount { r#type: "bind".into(), source: "/run/evek/layers/aa".into(), ..overlay(options)[0].clone() };
+    let bind = |options: &[&str]| Mount {
+        r#type: "bind".into(),
+        source: "/run/evek/layers/aa".into(),
+        ..overlay(options)[0].clone()
+    };
     let one = Root { layers: &layers[..1], writable: None };
     assert_eq!(one.verify(&[bind(&["ro", "rbind"])], MOUNTINFO), Ok(()));
     assert!(one.verify(&[bind(&["rbind"])], MOUNTINFO).is_err());

@@ -72,7 +72,8 @@ impl Adopter<'_> {
         for layer in layers {
             let key = format!("stored-register {}", layer.chain_id);
             let labels = Labels::from([(REF.to_owned(), layer.chain_id.to_string())]);
-            let request = PrepareSnapshotRequest { snapshotter: SNAPSHOTTER.to_owned(), key: key.clone(), parent, labels };
+            let request =
+                PrepareSnapshotRequest { snapshotter: SNAPSHOTTER.to_owned(), key: key.clone(), parent, labels };
             match containerd.prepare(request).await {
                 Err(status) if status.code == Code::AlreadyExists => {}
                 Err(status) if status.code == Code::NotFound => return Ok(Err(status.message)),

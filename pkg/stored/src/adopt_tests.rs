@@ -209,7 +209,10 @@ async fn a_foreign_layer_that_stays_is_refused() {
     world.plant(&world.chain(1), &world.chain(0), "/persist/stored/8/fs");
     world.fake.lock().unwrap().stubborn = true;
     let text = world.adopt().await.unwrap_err().to_string();
-    assert!(text.starts_with("evek.local/root:1: its root consists of /persist/stored/8/fs:/persist/stored/7/fs"), "{text}");
+    assert!(
+        text.starts_with("evek.local/root:1: its root consists of /persist/stored/8/fs:/persist/stored/7/fs"),
+        "{text}"
+    );
     assert!(text.contains("cannot be removed") && text.contains("ctr images rm"), "{text}");
 }
 

@@ -51,7 +51,8 @@ fn bucket(root: u64) -> Vec<u8> {
 impl Built {
     /// Root leaf (2) ─► bucket `b`: branch (3) ─► leaves (4) with an inline bucket, and (5) with a long value on 6 and 7.
     fn new() -> Self {
-        let inline = [bucket(0), page(0, LEAF, 1, &leaf(&[(0, "in", b"line")]))[..HEADER + HEADER + 6].to_vec()].concat();
+        let inline =
+            [bucket(0), page(0, LEAF, 1, &leaf(&[(0, "in", b"line")]))[..HEADER + HEADER + 6].to_vec()].concat();
         let long = vec![7; 2 * SIZE];
         Self(vec![
             meta(0, 2, NO_FREE_LIST, 8, 10),
@@ -144,7 +145,7 @@ fn each_field_of_a_page_matters() {
         (3, 10, &[0, 0], "page 3: is a branch without pages below it"),
         (3, 24, &two, "page 2: is used twice"),
         (3, 48, b"z", "page 4: has a key out of order"),
-        (3, 49, b"a", "page 3: has a key out of order"),
+        (3, 49, b"a", "page 4: has a key out of order"),
         (4, 48, b"a", "page 4: has a key out of order"),
         (4, 49, b"m", "page 4: has a key out of order"),
         (4, 74, &[1], "page 4: has a bucket without a page"),

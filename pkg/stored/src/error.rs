@@ -25,7 +25,9 @@ pub(crate) enum Error {
     #[error("containerd: {image}: cannot {action}: {status}")]
     Containerd { image: String, action: &'static str, status: api::Status },
     /// containerd has other layers for an image than the store has, and does not let go of them.
-    #[error("{image}: {why}; remove the containers and images that use them (ctr containers rm, ctr images rm) and register again")]
+    #[error(
+        "{image}: {why}; remove the containers and images that use them (ctr containers rm, ctr images rm) and register again"
+    )]
     Foreign { image: String, why: String },
     /// A snapshotter's snapshots cannot be removed.
     #[error("cannot remove the snapshots of {}: {status}", socket.display())]

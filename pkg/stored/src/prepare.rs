@@ -322,7 +322,9 @@ pub(crate) fn ended(options: &Options) -> Result<(), Error> {
         return Ok(());
     }
     let n = Failures::of(&options.failures).add()?;
-    eprintln!("containerd ended abnormally ({result}, {code} {status}): {n} of {FAILURES} until its metadata begins anew");
+    eprintln!(
+        "containerd ended abnormally ({result}, {code} {status}): {n} of {FAILURES} until its metadata begins anew"
+    );
     Ok(())
 }
 

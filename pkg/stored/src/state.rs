@@ -109,7 +109,9 @@ impl State {
             Found::Damaged(why) => {
                 aside::keep(root, files.list(), &why)?;
                 let root = root.display();
-                eprintln!("all snapshots in {root} are deleted: containers get new ones, pulled images must be pulled again");
+                eprintln!(
+                    "all snapshots in {root} are deleted: containers get new ones, pulled images must be pulled again"
+                );
                 (List { generation: now(), ..List::default() }, false)
             }
         };

@@ -155,8 +155,7 @@ fn verify_root(store: &Store, image: &Image, rootfs: &[Mount], options: &Options
     let path = Path::new("/proc/self/mountinfo");
     let mountinfo = fs::read_to_string(path).map_err(Error::io("read", path))?;
     let root = Root { layers: &layers, writable: Some(&options.snapshots) };
-    root.verify(rootfs, &mountinfo)
-        .map_err(|source| Error::Root { package: image.name.package().to_owned(), source })
+    root.verify(rootfs, &mountinfo).map_err(|source| Error::Root { package: image.name.package().to_owned(), source })
 }
 
 fn main_process(package: &str) -> ProcessRequest {
@@ -220,7 +219,7 @@ async fn watch(
                 package: package.to_owned(),
                 what: format!("its process does not end within {} s after SIGKILL", STOP_WITHIN.as_secs()),
             })?;
-            drop(ended?);
+            ended?;
         }
     }
     Ok(0)

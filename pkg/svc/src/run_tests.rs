@@ -94,7 +94,10 @@ async fn a_service_is_not_started_from_a_foreign_layer() {
     let (error, calls) = refused(|_, _| "/persist/stored/7/fs".into()).await;
     assert_eq!(calls, ["Containers/Create", "Snapshots/Prepare"], "no process is made");
     let text = error.to_string();
-    assert!(text.starts_with("s: its root consists of /persist/stored/7/fs, but the image's layers in the store are"), "{text}");
+    assert!(
+        text.starts_with("s: its root consists of /persist/stored/7/fs, but the image's layers in the store are"),
+        "{text}"
+    );
     assert!(text.contains("systemctl restart stored-register"), "{text}");
 }
 
