@@ -18,12 +18,6 @@ pub(crate) fn for_key(paths: &Paths) -> Result<(), Error> {
         return Ok(());
     }
     eprintln!("waiting for the recovery key: the medium EVEKEY with the file recovery.key, or typed at the console");
-    // where the firmware does not answer, waiting for ever would keep a trial from its end
-    let on_trial = firmware::on_trial(paths).unwrap_or_else(|e| {
-        eprintln!("{e}");
-        true
-    });
-    let limit = on_trial.then_some(paths.patience);
     let (begun, mut medium, mut console) = (Instant::now(), Medium::default(), Console::default());
     loop {
         match medium.look(paths) {
@@ -36,8 +30,9 @@ pub(crate) fn for_key(paths: &Paths) -> Result<(), Error> {
         {
             return Ok(());
         }
-        if let Some(limit) = limit.filter(|limit| begun.elapsed() >= *limit) {
-            return give_up(paths, limit);
+        // asked each time: firmware that does not answer now may do so later
+        if begun.elapsed() >= paths.patience && firmware::on_trial(paths).unwrap_or(false) {
+            return give_up(paths, paths.patience);
         }
         thread::sleep(paths.pause);
     }
