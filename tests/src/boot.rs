@@ -45,6 +45,8 @@ pub struct Boot {
     pub reboots: bool,
     /// Whether there is a watchdog.
     pub watchdog: bool,
+    /// The size of the disk; that of the image where absent.
+    pub disk_size: Option<Bytes>,
     /// Further arguments for QEMU.
     pub extra: Vec<String>,
 }
@@ -71,6 +73,7 @@ impl Boot {
             records: false,
             reboots: false,
             watchdog: false,
+            disk_size: Some(Bytes::gib(32)),
             extra: Vec::new(),
         }
     }
@@ -140,7 +143,7 @@ impl Planned {
             state: options.state,
             keeps: options.keeps,
             records: options.records,
-            disk_size: Some(Bytes::gib(32)),
+            disk_size: options.disk_size,
             network: options.network,
             config: options.config,
             changes: options.changes,

@@ -18,4 +18,5 @@ mod size;
 mod update;
 mod vault;
 mod verify;
+mod way_back;
 mod xen;

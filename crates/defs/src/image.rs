@@ -51,6 +51,8 @@ pub struct Partition {
     pub first_boot: bool,
     /// Takes the rest of the device's disk; `size` is then the minimum.
     pub grow: bool,
+    /// Its least size on a device whose disk is too small.
+    pub least: Option<Bytes>,
 }
 
 impl ImageDef {
@@ -65,6 +67,7 @@ impl ImageDef {
             content: self.content.get(&p.label.value).map_or(PartitionContent::Empty, |content| content.value),
             first_boot: self.first_boot.contains(&p.label),
             grow: p.grow,
+            least: p.least,
         };
         layout.partitions.iter().map(partition).collect()
     }

@@ -45,6 +45,11 @@ pub struct LayoutPartition {
     /// Takes the rest of the disk; `size` is then the minimum.
     #[serde(default)]
     pub grow: bool,
+    /// The least size that the first boot makes on a disk that is too small for `size`; such a disk may lack the partition
+    /// altogether.
+    #[serde(default)]
+    #[schemars(with = "Option<crate::schema::SizeText>")]
+    pub least: Option<Bytes>,
 }
 
 impl DiskLayout {

@@ -55,7 +55,7 @@ pub struct Rootfs {
     /// Empty folders, such as mount points: nothing can make them later on a read-only root.
     #[serde(default)]
     pub folders: Vec<String>,
-    /// Name of the machine until another source sets one.
+    /// The product's part of the names of devices: they are called `<hostname>-<8 digits>`.
     #[serde(default)]
     pub hostname: Option<String>,
     /// Fields of /etc/os-release; the builder adds the version.

@@ -50,6 +50,8 @@ impl Name<'static> {
     pub const MOK_LIST_X: Self = Self(Vendor::Shim, "MokListXRT");
     /// The kernel image whose start systemd-boot has counted; it exists only while the image has a counter.
     pub const BOOT_COUNT_PATH: Self = Self(Vendor::Loader, "LoaderBootCountPath");
+    /// The GUID of the partition from which systemd-boot was started, as text.
+    pub const LOADER_PARTITION: Self = Self(Vendor::Loader, "LoaderDevicePartUUID");
     /// The file of the EFI stub, as the stub writes it (systemd-stub(7)).
     pub const STUB_IMAGE: Self = Self(Vendor::Loader, "StubImageIdentifier");
 }

@@ -16,6 +16,9 @@ pub(crate) fn os_release(project: &Project, target: Target) -> String {
     fields.insert("VERSION_ID".into(), project.version.clone());
     fields.insert("VARIANT_ID".into(), target.flavour.to_string());
     fields.insert("IMAGE_ID".into(), "evek".into());
+    if let Some(hostname) = &project.defs.rootfs.hostname {
+        fields.insert("DEFAULT_HOSTNAME".into(), hostname.clone());
+    }
     fields.insert("IMAGE_VERSION".into(), version);
     let quote = |v: &str| v.replace('\\', "\\\\").replace('"', "\\\"").replace('$', "\\$").replace('`', "\\`");
     fields.iter().fold(String::new(), |mut text, (name, value)| {
@@ -42,10 +45,8 @@ pub(crate) fn root(project: &Project, target: Target) -> Result<BTreeMap<String,
     let hv = defs.flavour(target.flavour)?;
     let mut texts = BTreeMap::new();
     texts.insert("usr/lib/os-release".into(), os_release(project, target));
-    if let Some(hostname) = &defs.rootfs.hostname {
-        texts.insert("etc/hostname".into(), format!("{hostname}\n"));
-        texts.insert("etc/hosts".into(), format!("127.0.0.1 localhost {hostname}\n::1 localhost\n"));
-    }
+    // no /etc/hostname, which would beat the name that `init` makes for each device
+    texts.insert("etc/hosts".into(), "127.0.0.1 localhost\n::1 localhost\n".into());
     for name in &hv.packages {
         let package = defs.packages.get(&name.value).ok_or_else(|| Error::NoPackage { name: name.value.clone() })?;
         if let Some(service) = &package.service {
@@ -73,10 +74,14 @@ fn repart(n: usize, partition: &defs::Partition) -> (String, String) {
     let kind = crate::disk::kind(partition.role);
     let mut text = format!("[Partition]\nType={}\nLabel={}\n", kind.guid(), partition.label);
     let size = partition.size.0;
-    if partition.grow {
-        let _ = writeln!(text, "SizeMinBytes={size}");
-    } else {
-        let _ = writeln!(text, "SizeMinBytes={size}\nSizeMaxBytes={size}");
+    let least = partition.least.unwrap_or(partition.size).0;
+    let _ = writeln!(text, "SizeMinBytes={least}");
+    if !partition.grow {
+        let _ = writeln!(text, "SizeMaxBytes={size}");
+    }
+    if partition.least.is_some() {
+        // on a small disk it is made four times as fast as what takes the rest, and is left out first
+        text.push_str("Weight=4000\nPriority=10\n");
     }
     if partition.role == defs::PartitionType::Persist {
         text.push_str("Format=ext4\n");

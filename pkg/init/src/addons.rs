@@ -5,9 +5,9 @@
 //! ESP of the slot's disk  loader/addons/*.addon.efi ─┐ each signed by a certificate in the firmware's `db`?
 //!                         <image>.extra.d/…         ─┴─► texts ─► signed line + texts = /proc/cmdline?
 //! ```
-//! The EFI stub has asked the firmware the same. It cannot say so: what it adds for SMBIOS looks alike.
+//! The EFI stub has verified the same signatures, but leaves no record: the arguments that it adds for SMBIOS look alike.
 //!
-//! All that can go wrong here has one end: the kernel was told something that nobody has signed.
+//! Every failure here has one result: the kernel has received arguments that nobody signed, and the start is refused.
 
 use crate::{
     cmdline::{Arguments, More},
@@ -37,7 +37,7 @@ struct Addon {
 struct Found {
     /// The addons that the EFI stub has taken arguments from, in its order.
     addons: Vec<Addon>,
-    /// The others, and why it has not.
+    /// The others, each with the reason why the stub has not.
     others: Vec<String>,
 }
 
@@ -48,7 +48,7 @@ struct Kernel {
     release: String,
 }
 
-/// What the kernel was told, if addons on the disk of the slot explain it.
+/// The arguments that the kernel received, if addons on the disk of the slot account for them.
 pub(crate) fn check(more: More, slot: &Slot) -> Result<Arguments, Error> {
     let found = on_disk(slot);
     let arguments = judge(more, &found)?;
@@ -62,7 +62,7 @@ pub(crate) fn check(more: More, slot: &Slot) -> Result<Arguments, Error> {
     Ok(arguments)
 }
 
-/// Whether what was found explains what the kernel was told.
+/// Accepts the arguments if the addons that were found account for them.
 fn judge(more: More, found: &Result<Found, String>) -> Result<Arguments, Error> {
     let Found { addons, others } = match found {
         Ok(found) => found,
@@ -72,7 +72,7 @@ fn judge(more: More, found: &Result<Found, String>) -> Result<Arguments, Error> 
     more.with(&texts).map_err(|more| {
         let names: Vec<&str> = addons.iter().map(|addon| addon.name.as_str()).collect();
         let with =
-            if names.is_empty() { "no addon counts".to_owned() } else { format!("nor with {}", names.join(", ")) };
+            if names.is_empty() { "no addon is accepted".to_owned() } else { format!("nor with {}", names.join(", ")) };
         more.refused([&[with], others.as_slice()].concat().join("; "))
     })
 }

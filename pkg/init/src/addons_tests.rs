@@ -1,5 +1,5 @@
 use super::*;
-use crate::cmdline::Told;
+use crate::cmdline::Received;
 use boot::pe::example;
 use disk::fat::{Volume, write};
 use efivars::{Name, Variables};
@@ -75,9 +75,9 @@ fn found(firmware: &Firmware, files: &[(&str, &[u8])]) -> Result<Found, String> 
 }
 
 /// What becomes of a command line.
-fn told(line: &str, found: Result<Found, String>) -> Result<Arguments, String> {
-    match Told::new(line, SIGNED) {
-        Ok(Told::More(more)) => judge(more, &found).map_err(|e| e.to_string()),
+fn judged(line: &str, found: Result<Found, String>) -> Result<Arguments, String> {
+    match Received::new(line, SIGNED) {
+        Ok(Received::More(more)) => judge(more, &found).map_err(|e| e.to_string()),
         other => panic!("{other:?}"),
     }
 }
@@ -89,7 +89,7 @@ fn an_addon_of_whom_the_owner_has_allowed_adds_its_arguments() {
     let found = found(&allowed(), &[(GLOBAL, &addon())]).unwrap();
     let signer = "CN=Test debug key".to_owned();
     assert_eq!(found.addons, [Addon { name: "debug.addon.efi".to_owned(), signer, text: ADDED.to_owned() }]);
-    let arguments = told("ro quiet evek.debug init=/bin/sh\n", Ok(found)).unwrap();
+    let arguments = judged("ro quiet evek.debug init=/bin/sh\n", Ok(found)).unwrap();
     assert!(arguments.has_flag("evek.debug"));
     assert_eq!(arguments.init().unwrap(), "/bin/sh");
 }
@@ -107,9 +107,9 @@ fn an_addon_of_nobody_and_of_others_adds_nothing() {
     ] {
         let found = found(firmware, &[(GLOBAL, program)]).unwrap();
         assert_eq!(found.addons, []);
-        let refused = told("ro quiet evek.debug init=/bin/sh", Ok(found)).unwrap_err();
+        let refused = judged("ro quiet evek.debug init=/bin/sh", Ok(found)).unwrap_err();
         let text =
-            format!("(no addon counts; {GLOBAL}: the EFI program {reason}), `ro quiet`, but `ro quiet evek.debug");
+            format!("(no addon is accepted; {GLOBAL}: the EFI program {reason}), `ro quiet`, but `ro quiet evek.debug");
         assert!(refused.contains(&text), "{refused}");
     }
     let kernel = Kernel { arch: Arch::Arm64, release: "6.12".to_owned() };
@@ -122,16 +122,16 @@ fn what_is_no_addons_text_is_refused_beside_it_too() {
     for line in
         ["ro quiet systemd.debug_shell", "ro quiet evek.debug init=/bin/sh smbios", "ro quiet smbios evek.debug"]
     {
-        let refused = told(line, found(&allowed(), &[(GLOBAL, &addon())])).unwrap_err();
+        let refused = judged(line, found(&allowed(), &[(GLOBAL, &addon())])).unwrap_err();
         assert!(refused.contains("(nor with debug.addon.efi)") && refused.contains(line), "{refused}");
     }
 }
 
 #[test]
 fn without_secure_boot_no_addon_counts() {
-    let Err(reason) = variables(0, &[debug()], "") else { panic!("it counts") };
-    let refused = told("ro quiet evek.debug init=/bin/sh", Err(reason)).unwrap_err();
-    assert!(refused.contains("(Secure Boot is off, no addon counts)"), "{refused}");
+    let Err(reason) = variables(0, &[debug()], "") else { panic!("it is accepted") };
+    let refused = judged("ro quiet evek.debug init=/bin/sh", Err(reason)).unwrap_err();
+    assert!(refused.contains("(Secure Boot is off, no addon is accepted)"), "{refused}");
     assert!(Firmware::read(&Variables::at("/nonexistent")).is_err());
     assert!(Firmware::read(&Variables::at("/dev/null")).is_err());
 }
@@ -154,7 +154,7 @@ fn addons_of_all_images_come_before_the_images_own() {
     };
     assert_eq!(names(&allowed()), ["B.ADDON.EFI", "debug.addon.efi", "a.addon.efi"]);
     let line = format!("{SIGNED} {ADDED} {ADDED} {ADDED}");
-    told(&line, found(&allowed(), &files)).unwrap();
+    judged(&line, found(&allowed(), &files)).unwrap();
     // a loader that does not tell which image it has started
     let silent = variables(1, &[debug()], "").unwrap();
     assert_eq!(names(&silent), ["B.ADDON.EFI", "debug.addon.efi"]);
@@ -169,6 +169,6 @@ fn an_esp_that_cannot_be_read_has_no_addons() {
     let file = tempfile::tempfile().unwrap();
     file.set_len(8 << 20).unwrap();
     let problem = find(file, &allowed(), &kernel).unwrap_err().to_string();
-    let refused = told("ro quiet evek.debug init=/bin/sh", Err(problem)).unwrap_err();
+    let refused = judged("ro quiet evek.debug init=/bin/sh", Err(problem)).unwrap_err();
     assert!(refused.contains("(bad FAT volume: "), "{refused}");
 }

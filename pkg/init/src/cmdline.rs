@@ -1,15 +1,15 @@
 //! The kernel command line (kernel, `Documentation/admin-guide/kernel-parameters.rst`).
 //!
 //! ```text
-//! /etc/cmdline   what the image was made with ─► Cmdline: the slot
-//! /proc/cmdline  the same, else refused       ─► Arguments: everything else
-//!                with more behind it          ─► More: nothing, until `addons` knows whose that is
+//! /etc/cmdline   the arguments of the image ─► Cmdline: the slot
+//! /proc/cmdline  the same, else refused     ─► Arguments: everything else
+//!                with more behind it        ─► More: not used until `addons` has verified who signed the rest
 //! ```
 
 use crate::error::Error;
 use types::Digest;
 
-/// The slot to start, as the image says itself. What the kernel was told besides is never asked for it.
+/// The slot to start. It is read from the image only, never from what else is on the kernel's command line.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Cmdline {
     /// `evek.roothash=`: the root hash of the slot to start.
@@ -29,19 +29,19 @@ pub(crate) struct More {
     signed: String,
 }
 
-/// What the kernel was told.
+/// The arguments that the kernel received.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Told {
+pub(crate) enum Received {
     /// What is signed, and nothing else.
     Signed(Arguments),
     /// More than that.
     More(More),
 }
 
-impl Told {
-    /// Compares what the kernel was told with what the image was made with. The EFI stub adds the arguments of addons, and what
-    /// SMBIOS says (systemd-stub(7), `io.systemd.stub.kernel-cmdline-extra`), with Secure Boot too; on x86, Xen puts its name of
-    /// the kernel first.
+impl Received {
+    /// Compares the arguments that the kernel received with those of the image. The EFI stub adds the arguments of addons and of
+    /// SMBIOS (systemd-stub(7), `io.systemd.stub.kernel-cmdline-extra`), with Secure Boot too. On x86, Xen puts its name of the
+    /// kernel first.
     pub(crate) fn new(found: &str, signed: &str) -> Result<Self, Error> {
         let (found, signed) = (found.trim(), signed.trim().to_owned());
         let found = found.strip_prefix("kernel ").unwrap_or(found).to_owned();
@@ -57,15 +57,15 @@ impl Told {
 }
 
 impl More {
-    /// With addons that give these arguments, if they explain every character.
+    /// Accepts the arguments if the texts of these addons account for every character.
     ///
-    /// A text from SMBIOS that is the same as that of an addon has the effect of the addon, which is signed and here: that is taken.
+    /// A text from SMBIOS that equals the text of an addon has the effect of the addon, which is signed, so it is accepted.
     pub(crate) fn with(self, addons: &[String]) -> Result<Arguments, Self> {
         let line = boot::addon::extended(&self.signed, addons);
         if line == self.found { Ok(Arguments(line)) } else { Err(self) }
     }
 
-    /// That it is not what is signed; `addons` is what there is to say of those.
+    /// Refuses the arguments, because they are not the signed ones. `addons` says why the addons do not account for them.
     pub(crate) fn refused(self, addons: impl Into<String>) -> Error {
         Error::Arguments { found: self.found, signed: self.signed, addons: addons.into() }
     }
@@ -104,7 +104,7 @@ fn arguments(text: &str) -> Vec<String> {
     all
 }
 
-/// The value of an argument. The last one counts, as for the kernel's own.
+/// The value of an argument. Of several the last one is used, as the kernel does with its own.
 fn value<'a>(arguments: &'a [String], name: &str) -> Option<&'a str> {
     let ours = arguments.iter().take_while(|a| *a != "--");
     ours.filter_map(|a| a.strip_prefix(name)?.strip_prefix('=')).last()
@@ -148,8 +148,8 @@ mod tests {
     }
 
     fn more(found: &str, signed: &str) -> More {
-        match Told::new(found, signed) {
-            Ok(Told::More(more)) => more,
+        match Received::new(found, signed) {
+            Ok(Received::More(more)) => more,
             other => panic!("{other:?}"),
         }
     }
@@ -164,7 +164,7 @@ mod tests {
     }
 
     #[test]
-    fn the_last_value_counts_and_nothing_behind_the_dashes() {
+    fn the_last_value_is_used_and_nothing_behind_the_dashes() {
         let text = format!(
             "dyndbg=\"file a b\" init=/a evek.roothash={HASH} evek.datablocks=1 evek.datablocks=2 init=/b -- init=/c evek.debug"
         );
@@ -176,12 +176,12 @@ mod tests {
     }
 
     #[test]
-    fn nothing_but_what_is_signed_is_taken() {
+    fn nothing_but_what_is_signed_is_accepted() {
         for same in ["kernel ro quiet\n", "ro quiet\n"] {
-            assert_eq!(Told::new(same, "ro quiet\n").unwrap(), Told::Signed(signed("ro quiet")), "{same}");
+            assert_eq!(Received::new(same, "ro quiet\n").unwrap(), Received::Signed(signed("ro quiet")), "{same}");
         }
         for other in ["quiet", "quiet ro", "", "ro quiet=1", "evek.debug ro quiet"] {
-            let text = Told::new(other, "ro quiet").unwrap_err().to_string();
+            let text = Received::new(other, "ro quiet").unwrap_err().to_string();
             assert!(text.contains("`ro quiet`") && text.contains(&format!("but `{other}`")), "{text}");
         }
         for found in ["ro quiet systemd.debug_shell", "kernel ro quiet  x"] {

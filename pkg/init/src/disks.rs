@@ -3,7 +3,9 @@
 use crate::{
     error::Error,
     files,
+    firmware::Started,
     gpt::{self, guid_text},
+    log,
     uevent::Events,
 };
 use std::{
@@ -14,11 +16,16 @@ use std::{
 };
 use types::Digest;
 
+const CLASSES: &str = "/sys/class";
 const BLOCK_DEVICES: &str = "/sys/class/block";
 /// Disks that spin up slowly, and USB, take their time.
 const WITHIN: Duration = Duration::from_secs(60);
+/// The time that the disk which the firmware has started gets to appear when another one with the slot is there already.
+const OTHERS_WITHIN: Duration = Duration::from_secs(5);
 /// Name of the partition that the firmware reads.
 const ESP: &str = "EFI System";
+/// Name of the partition with the device's state.
+const PERSIST: &str = "P3";
 /// Virtual disks that hold no slot.
 const NOT_DISKS: [&str; 5] = ["dm-", "loop", "nbd", "ram", "zram"];
 
@@ -39,10 +46,18 @@ pub(crate) struct Slot {
     pub(crate) guid: [u8; 16],
     /// Where on that disk the EFI system partition lies, in bytes.
     pub(crate) esp: Option<Range<u64>>,
+    /// The unique GUID of the EFI system partition.
+    pub(crate) esp_guid: Option<[u8; 16]>,
+    /// The unique GUID of P3, which the first start makes.
+    pub(crate) persist: Option<[u8; 16]>,
+    /// The disk's folder below `/sys/devices`.
+    pub(crate) sys: PathBuf,
+    /// Other disks with this slot, of which the firmware may have started one.
+    pub(crate) others: Vec<PathBuf>,
 }
 
 impl Slot {
-    /// What `/run/evek/slot.json` says.
+    /// The text of `/run/evek/slot.json`.
     pub(crate) fn to_json(&self, root_hash: Digest, data_blocks: u64) -> String {
         let json = serde_json::json!({
             "label": self.label,
@@ -51,33 +66,80 @@ impl Slot {
             "partuuid": guid_text(&self.guid),
             "root_hash": root_hash.hex(),
             "data_blocks": data_blocks,
+            "ambiguous_with": self.others,
         });
         format!("{json:#}\n")
     }
 }
 
-/// Waits until a disk has the partition with that GUID.
-pub(crate) fn wait_for_slot(events: &Events, guid: &[u8; 16]) -> Result<Slot, Error> {
+/// Waits until a disk has the partition with that GUID. Where several have it, the disk that the firmware has started is meant.
+pub(crate) fn wait_for_slot(events: &Events, guid: &[u8; 16], started: &Started) -> Result<Slot, Error> {
     let begin = Instant::now();
+    let mut first_found = None;
     loop {
-        let mut seen = Vec::new();
+        let (mut slots, mut seen) = (Vec::new(), Vec::new());
         for disk in disks()? {
             match look(&disk, guid) {
-                Ok(Look::Slot(slot)) => return Ok(slot),
+                Ok(Look::Slot(slot)) => slots.push(*slot),
                 Ok(Look::Other(text)) => seen.push(text),
                 // it may have gone again while we looked
                 Err(e) => seen.push(format!("{disk}: {e}")),
             }
         }
         let left = WITHIN.saturating_sub(begin.elapsed());
-        if left.is_zero() {
+        if slots.is_empty() && left.is_zero() {
             if seen.is_empty() {
                 seen.push("no disk at all; is the controller's module in the initramfs?".to_owned());
             }
             return Err(Error::NoSlot { guid: guid_text(guid), seconds: WITHIN.as_secs(), seen: seen.join("; ") });
         }
-        events.wait(left)?;
+        if slots.is_empty() {
+            events.wait(left)?;
+            continue;
+        }
+        let others_left = OTHERS_WITHIN.saturating_sub(first_found.get_or_insert_with(Instant::now).elapsed());
+        match choose(slots, started, others_left.is_zero()) {
+            Some(slot) => return Ok(slot),
+            None => events.wait(others_left)?,
+        }
     }
+}
+
+/// The slot on the disk that the firmware has started; `None` while that disk may still appear.
+///
+/// The firmware may name a partition GUID, a place on a bus, both, or neither. Each excludes disks only where it leaves one.
+fn choose(mut slots: Vec<Slot>, started: &Started, all_there: bool) -> Option<Slot> {
+    keep(&mut slots, |slot| started.esp.is_some() && slot.esp_guid.as_ref().map(guid_text) == started.esp);
+    let mut is_named = true;
+    if let Some(path) = &started.path {
+        is_named = keep(&mut slots, |slot| path.leads_to(&slot.sys, Path::new(CLASSES)));
+        if !is_named && !all_there {
+            return None;
+        }
+    }
+    let disks: Vec<_> = slots.iter().map(|slot| slot.disk.display().to_string()).collect();
+    let disks = disks.join(", ");
+    if slots.len() > 1 {
+        log::failure(&format!(
+            "several disks have this slot, and the firmware does not say which one it has started: {disks}. The first is used: \
+             remove those that do not belong to this device"
+        ));
+    } else if !is_named {
+        log::warning(&format!("{disks} has this slot, but the firmware says that it has started another disk"));
+    }
+    let mut slots = slots.into_iter();
+    let mut slot = slots.next()?;
+    slot.others = slots.map(|other| other.disk).collect();
+    Some(slot)
+}
+
+/// Keeps the slots for which something holds, unless it holds for none. Returns whether it held for one.
+fn keep(slots: &mut Vec<Slot>, holds: impl Fn(&Slot) -> bool) -> bool {
+    let any = slots.iter().any(&holds);
+    if any {
+        slots.retain(holds);
+    }
+    any
 }
 
 /// Names of all whole disks, in order.
@@ -97,7 +159,7 @@ fn disks() -> Result<Vec<String>, Error> {
 }
 
 enum Look {
-    Slot(Slot),
+    Slot(Box<Slot>),
     /// What else there is, for the message.
     Other(String),
 }
@@ -131,16 +193,22 @@ fn look(disk: &str, guid: &[u8; 16]) -> Result<Look, Error> {
     let Some(name) = partition_name(&sys, slot.number)? else {
         return Ok(Look::Other(format!("{disk}: {} is there, its device not yet", slot.name)));
     };
+    let named = |name: &str| partitions.iter().find(|p| p.name == name);
     let device_number = |sys: PathBuf| files::read_text(&sys.join("dev")).map(|text| text.trim().to_owned());
-    Ok(Look::Slot(Slot {
+    Ok(Look::Slot(Box::new(Slot {
         device: Path::new("/dev").join(&name),
         device_number: device_number(sys.join(&name))?,
         disk: device,
-        disk_number: device_number(sys)?,
+        disk_number: device_number(sys.clone())?,
         label: slot.name.clone(),
         guid: slot.guid,
-        esp: partitions.iter().find(|p| p.name == ESP).map(|p| p.range.clone()),
-    }))
+        esp: named(ESP).map(|p| p.range.clone()),
+        esp_guid: named(ESP).map(|p| p.guid),
+        persist: named(PERSIST).map(|p| p.guid),
+        // a disk that has gone again leads nowhere
+        sys: fs::canonicalize(&sys).unwrap_or_default(),
+        others: Vec::new(),
+    })))
 }
 
 /// The kernel's name of a disk's partition: `vda` and 2 make `vda2`, `nvme0n1` and 2 make `nvme0n1p2`.
@@ -160,23 +228,69 @@ fn partition_name(disk: &Path, number: u32) -> Result<Option<String>, Error> {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
+    use crate::boot_path::BootPath;
 
-    #[test]
-    fn what_was_found_is_written_for_others() {
-        let slot = Slot {
-            device: "/dev/vda2".into(),
+    /// A slot on a virtio disk with this number on the bus.
+    fn slot(name: &str, device: u8) -> Slot {
+        Slot {
+            device: format!("/dev/{name}2").into(),
             device_number: "254:2".into(),
-            disk: "/dev/vda".into(),
+            disk: format!("/dev/{name}").into(),
             disk_number: "254:0".into(),
             label: "IMGA".into(),
             guid: [0xab; 16],
             esp: None,
-        };
+            esp_guid: Some([device; 16]),
+            persist: None,
+            sys: format!("/sys/devices/pci0000:00/0000:00:{device:02x}.0/virtio{device}/block/{name}").into(),
+            others: Vec::new(),
+        }
+    }
+
+    /// `PciRoot(0)/Pci(device,0)`, as in a boot entry.
+    fn at(device: u8) -> Started {
+        let path = [2, 1, 12, 0, 0xd0, 0x41, 3, 0x0a, 0, 0, 0, 0, 1, 1, 6, 0, 0, device, 0x7f, 0xff, 4, 0];
+        let entry = [&[1, 0, 0, 0, path.len() as u8, 0, 0, 0][..], &path].concat();
+        Started { esp: None, path: BootPath::of_entry(&entry) }
+    }
+
+    fn chosen(slots: Vec<Slot>, started: &Started, all_there: bool) -> Option<(String, usize)> {
+        let slot = choose(slots, started, all_there)?;
+        Some((slot.disk.display().to_string(), slot.others.len()))
+    }
+
+    #[test]
+    fn of_two_disks_with_one_image_the_one_is_taken_that_the_firmware_has_started() {
+        let both = || vec![slot("vda", 2), slot("vdb", 3)];
+        assert_eq!(chosen(both(), &at(3), false), Some(("/dev/vdb".into(), 0)));
+        assert_eq!(chosen(both(), &at(2), false), Some(("/dev/vda".into(), 0)));
+        // its GUID, where the disks have fresh ones
+        let esp = Started { esp: Some(guid_text(&[3; 16])), path: None };
+        assert_eq!(chosen(both(), &esp, false), Some(("/dev/vdb".into(), 0)));
+    }
+
+    #[test]
+    fn a_disk_that_comes_late_is_waited_for_when_the_firmware_has_started_it() {
+        assert_eq!(chosen(vec![slot("vda", 2)], &at(3), false), None);
+        assert_eq!(chosen(vec![slot("vda", 2)], &at(3), true), Some(("/dev/vda".into(), 0)));
+    }
+
+    #[test]
+    fn without_a_word_of_the_firmware_the_first_is_taken_and_the_others_are_named() {
+        let nothing = Started::default();
+        assert_eq!(chosen(vec![slot("vda", 2)], &nothing, false), Some(("/dev/vda".into(), 0)));
+        assert_eq!(chosen(vec![slot("vda", 2), slot("vdb", 3)], &nothing, false), Some(("/dev/vda".into(), 1)));
+    }
+
+    #[test]
+    fn what_was_found_is_written_for_others() {
+        let slot = Slot { others: vec!["/dev/sdb".into()], ..slot("vda", 2) };
         let json: serde_json::Value = serde_json::from_str(&slot.to_json(Digest::from_bytes([0xab; 32]), 7)).unwrap();
         assert_eq!(json["label"], "IMGA");
         assert_eq!(json["partuuid"], "abababab-abab-abab-abab-abababababab");
         assert_eq!(json["root_hash"], "ab".repeat(32));
         assert_eq!(json["data_blocks"], 7);
+        assert_eq!(json["ambiguous_with"][0], "/dev/sdb");
     }
 
     #[test]

@@ -1,12 +1,12 @@
-//! What Xen was told, against what the image was made with (docs/secure-boot.md).
+//! Compares the arguments that Xen received with those of the image (docs/secure-boot.md).
 //!
 //! ```text
 //! /etc/xen-cmdline    options= of the signed image                                   no such file: no image of Xen
-//! XENVER_commandline  what a boot entry of the firmware says behind `--`, with these    the same, else refused
+//! XENVER_commandline  these, with the text behind `--` of a boot entry of the firmware    the same, else refused
 //! ```
-//! The kernel hands the call on: /dev/xen/privcmd takes its arguments, /dev/xen/hypercall gives memory that stays where it is
-//! while Xen writes to it (Linux, `include/uapi/xen/privcmd.h`, `drivers/xen/privcmd-buf.c`). Xen cuts its line off behind 1023
-//! characters, and takes what is longer into account: every character counts, blanks at the end as well. On arm64 it takes its
+//! The kernel passes the call on: /dev/xen/privcmd receives its arguments, and /dev/xen/hypercall provides memory that stays in
+//! place while Xen writes to it (Linux, `include/uapi/xen/privcmd.h`, `drivers/xen/privcmd-buf.c`). Xen cuts its line off behind 1023
+//! characters, but acts on what is longer. So every character is compared, blanks at the end as well. On arm64 Xen removes its
 //! name from the front of the line and leaves the blank behind it.
 
 use crate::{error::Error, files};
@@ -47,8 +47,8 @@ pub(crate) fn check() -> Result<(), Error> {
     if !path.exists() {
         return Ok(());
     }
-    let told = told()?;
-    let arguments = if cfg!(target_arch = "aarch64") { told.strip_prefix(' ').unwrap_or(&told) } else { &told };
+    let line = received()?;
+    let arguments = if cfg!(target_arch = "aarch64") { line.strip_prefix(' ').unwrap_or(&line) } else { &line };
     compare(arguments, &files::read_text(path)?)
 }
 
@@ -60,8 +60,8 @@ fn compare(found: &str, signed: &str) -> Result<(), Error> {
     Err(Error::Hypervisor { found: found.to_owned(), signed: signed.to_owned() })
 }
 
-/// What Xen was told.
-fn told() -> Result<String, Error> {
+/// The arguments that Xen received.
+fn received() -> Result<String, Error> {
     let open = |path: &'static str| {
         let opened = fs::OpenOptions::new().read(true).write(true).open(path);
         opened.map_err(|source| Error::Io { action: "open", path: path.into(), source })
@@ -112,7 +112,7 @@ mod tests {
     }
 
     #[test]
-    fn every_character_counts() {
+    fn every_character_is_compared() {
         let signed = "console=com1,vga dom0_mem=1G,max:1G";
         compare(signed, &format!("{signed}\n")).unwrap();
         for found in [

@@ -2,10 +2,10 @@
 //! on the signed command line.
 //!
 //! ```text
-//!  modules ─► watchdog ─► is Xen there, with its arguments? ─► disk whose GPT has the slot (GUID = half the root hash)
-//!     ─► arguments that are not the image's? addons ─► dm-verity `evek-store` ─► /run/evek/store (EROFS)
+//!  modules ─► watchdog ─► is Xen there, with its arguments? ─► disk whose GPT has the slot (GUID = half the root hash),
+//!     the one that the firmware has started ─► arguments that are not the image's? addons ─► dm-verity `evek-store` ─► /run/evek/store (EROFS)
 //!     ─► its root image's layers at /run/evek/layers/<hex> (EROFS, from the files) ─► overlay, read-only, at /sysroot
-//!     ─► switch root ─► /usr/lib/systemd/systemd
+//!     ─► machine-id, host name ─► switch root ─► /usr/lib/systemd/systemd
 //! ```
 //! The initramfs holds this program, kernel modules and the command lines that the image was made with; the EFI stub adds the
 //! owner's policy for the TPM. Every line that is logged begins with `evek-init:`. When a
@@ -16,6 +16,7 @@
 //! root hash), and unlocking of P3 (`vault` does that).
 
 mod addons;
+mod boot_path;
 mod cmdline;
 mod disks;
 mod dm;
@@ -24,6 +25,7 @@ mod files;
 mod firmware;
 mod gpt;
 mod hypervisor;
+mod identity;
 mod log;
 mod modules;
 mod switch;
@@ -31,7 +33,7 @@ mod udev;
 mod uevent;
 mod watchdog;
 
-use cmdline::{Cmdline, Told};
+use cmdline::{Cmdline, Received};
 use error::Error;
 use rustix::{
     mount::{MountFlags, mount, mount_bind},
@@ -68,8 +70,8 @@ fn main() {
 fn boot(debug: &mut bool) -> Result<Infallible, Error> {
     first_mounts()?;
     let signed = files::read_text(Path::new("/etc/cmdline"))?;
-    let told = Told::new(&files::read_text(Path::new("/proc/cmdline"))?, &signed)?;
-    if let Told::Signed(arguments) = &told {
+    let received = Received::new(&files::read_text(Path::new("/proc/cmdline"))?, &signed)?;
+    if let Received::Signed(arguments) = &received {
         *debug = arguments.has_flag("evek.debug");
     }
     let cmdline = Cmdline::parse(&signed)?;
@@ -79,11 +81,11 @@ fn boot(debug: &mut bool) -> Result<Infallible, Error> {
     modules::load(Path::new("/etc/modules-initramfs"))?;
     watchdog::start();
     hypervisor::check()?;
-    let slot = disks::wait_for_slot(&events, &cmdline.slot_guid())?;
+    let slot = disks::wait_for_slot(&events, &cmdline.slot_guid(), &firmware::Started::ask())?;
     log::info(&format!("slot {} is {}", slot.label, slot.device.display()));
-    let arguments = match told {
-        Told::Signed(arguments) => arguments,
-        Told::More(more) => addons::check(more, &slot)?,
+    let arguments = match received {
+        Received::Signed(arguments) => arguments,
+        Received::More(more) => addons::check(more, &slot)?,
     };
     *debug = arguments.has_flag("evek.debug");
     let init = arguments.init()?;
@@ -94,6 +96,7 @@ fn boot(debug: &mut bool) -> Result<Infallible, Error> {
     files::write(Path::new("/run/evek/slot.json"), &slot.to_json(cmdline.root_hash, cmdline.data_blocks))?;
     files::write(Path::new("/run/udev/rules.d/61-evek.rules"), &udev::rules(&slot.disk_number))?;
     keep_policy()?;
+    identity::set(slot.persist.as_ref(), Path::new(SYSROOT));
 
     log::info(&format!("starting {init} from {}", store.root().name));
     switch::root(Path::new(SYSROOT), &init)

@@ -5,7 +5,8 @@
 //!        │ no, but a cable is plugged in ── wait a little, then
 //!        └ no ──► kube0: a dummy interface with an address of our own and a default route of last resort
 //! ```
-//! The agent chooses the name once and keeps it: in Kubernetes, another name means another node.
+//! The agent names a new node after the device, `evek-<8 digits>`, and keeps the name of an existing one: in Kubernetes, another
+//! name means another node.
 
 use crate::{
     config::Paths,

@@ -9,6 +9,7 @@ use crate::{
     paths::Paths,
     tpm::{Policy, Tpm, registers_option},
 };
+use device::identity::MachineId;
 use std::{fs, io, path::PathBuf, thread};
 
 const LABEL: &str = "Label=P3";
@@ -109,6 +110,9 @@ fn define(paths: &Paths, how: How) -> Result<PathBuf, Error> {
     }
     fs::create_dir_all(&to).map_err(Error::io("make", &to))?;
     let mut found = 0;
+    // P3's GUID keeps the machine-id: `init` reads it there where the firmware has none
+    let id = fs::read_to_string(&paths.machine_id).ok().as_deref().and_then(MachineId::parse);
+    let guid = id.map(|id| format!("UUID={}", id.uuid()));
     for item in fs::read_dir(from).map_err(Error::io("read", from))? {
         let path = item.map_err(Error::io("read", from))?.path();
         let (Some(name), Some("conf")) = (path.file_name(), path.extension().and_then(|e| e.to_str())) else {
@@ -117,9 +121,9 @@ fn define(paths: &Paths, how: How) -> Result<PathBuf, Error> {
         let mut text = fs::read_to_string(&path).map_err(Error::io("read", &path))?;
         if text.lines().any(|line| line == LABEL) {
             found += 1;
-            if let Some(line) = how.line() {
-                text = text.replacen(LABEL, &format!("{LABEL}\n{line}"), 1);
-            }
+            let lines = how.line().into_iter().chain(guid.as_deref());
+            let text_of_p3 = lines.fold(LABEL.to_owned(), |text, line| format!("{text}\n{line}"));
+            text = text.replacen(LABEL, &text_of_p3, 1);
         }
         let copy = to.join(name);
         fs::write(&copy, text).map_err(Error::io("write", &copy))?;

@@ -34,6 +34,8 @@ pub(crate) struct Paths {
     pub(crate) exchange: Exchange,
     /// The signed image's policy for the TPM.
     pub(crate) policy: PathBuf,
+    /// The id of this machine, which P3 keeps.
+    pub(crate) machine_id: PathBuf,
     /// The firmware's variables.
     pub(crate) variables: PathBuf,
     /// The time between two looks for a medium or an answer.
@@ -59,6 +61,7 @@ impl Default for Paths {
             tpm_device: "/dev/tpmrm0".into(),
             exchange: nv::exchange,
             policy: "/run/systemd".into(),
+            machine_id: "/etc/machine-id".into(),
             variables: "/sys/firmware/efi/efivars".into(),
             pause: Duration::from_secs(2),
             patience: Duration::from_secs(60),

@@ -66,6 +66,7 @@ impl Device {
             tpm_device: at("tpm"),
             exchange: super::tpm::answer,
             policy: at("policy"),
+            machine_id: at("machine-id"),
             variables: at("variables"),
             pause: Duration::ZERO,
             patience: Duration::ZERO,

@@ -1,0 +1,183 @@
+//! Broken state never takes a device away: each failure of docs/recovery.md leaves a way in.
+
+use boot_tests::{Boot, Checks, boot, system};
+use serde_json::Value;
+use std::time::Duration;
+use types::{Arch, Bytes, Flavour};
+use vm::{Guest, Until};
+
+const ARCH: Arch = Arch::Amd64;
+/// The UUID of many boards of one vendor.
+const SAMPLE: &str = "03000200-0400-0500-0006-000700080009";
+
+fn up(guest: &mut Guest, limit: Duration) {
+    guest.wait_for(Until::Ssh, limit).unwrap_or_else(|e| panic!("{e}"));
+}
+
+/// Waits for the end of the start, whatever has failed in it.
+fn settled(guest: &mut Guest, checks: &mut Checks, limit: Duration) -> String {
+    let state = guest.ssh_within("systemctl is-system-running --wait", &[], limit);
+    checks.answer("the start comes to an end", state).map(|state| state.stdout.trim().to_owned()).unwrap_or_default()
+}
+
+fn told(guest: &mut Guest, command: &str) -> String {
+    guest.sh(command).unwrap_or_else(|e| e.to_string())
+}
+
+fn json(guest: &mut Guest, path: &str) -> Value {
+    let text = told(guest, &format!("cat {path}"));
+    serde_json::from_str(&text).unwrap_or_else(|e| panic!("{path}: {e}: {text}"))
+}
+
+/// Own services run, and the owner has the tools for a repair.
+fn is_in_hand(guest: &mut Guest, checks: &mut Checks) {
+    for service in ["containerd", "evek-time", "evek-ready.target"] {
+        checks.equal(service, told(guest, &format!("systemctl is-active {service} || true")), "active".to_owned());
+    }
+    checks.answer("update answers", guest.sh("update status"));
+}
+
+fn failed(guest: &mut Guest) -> String {
+    told(guest, "systemctl --failed --plain --no-legend | cut -d' ' -f1")
+}
+
+#[test]
+fn neither_a_cut_off_host_key_nor_broken_partitions_keep_the_owner_out() {
+    let extra = vec!["-uuid".to_owned(), SAMPLE.to_owned()];
+    let booting = boot(Boot { reboots: true, extra, ..Boot::of("way-back", Flavour::Kvm, ARCH) });
+    let limit = booting.limit(60);
+    let mut guest = booting.guest;
+    let mut checks = Checks::default();
+
+    up(&mut guest, limit);
+    system::system_is_up(&mut guest, &mut checks, ARCH, limit);
+    let (id, name) = (told(&mut guest, "cat /etc/machine-id"), told(&mut guest, "uname -n"));
+    checks.that("the id is not that of many boards", id.len() == 32 && id != SAMPLE.replace('-', ""), &id);
+    checks.that("the name is the device's own", name.starts_with("evek-") && name.len() == 13, &name);
+    checks.equal("systemd has the name", told(&mut guest, "hostnamectl --transient hostname"), name.clone());
+    let client = told(&mut guest, "networkctl status --no-pager | grep -i 'client id'");
+    checks.that("DHCP servers know it by its card", client.to_lowercase().contains("52:54:00"), &client);
+
+    // as a power cut in the first seconds of a device has left them
+    let damage = "dd if=/dev/disk/evek/CONFIG of=/persist/config.img bs=1M && : > /persist/ssh/ssh_host_ed25519_key \
+                  && dd if=/dev/zero of=/dev/disk/evek/CONFIG bs=1M count=1 conv=fsync && sync";
+    checks.answer("host key and CONFIG are damaged", guest.sh(damage));
+    guest.restart("systemctl reboot", limit).unwrap_or_else(|e| panic!("{e}"));
+    up(&mut guest, limit);
+    checks.equal("how it is", settled(&mut guest, &mut checks, limit), "degraded".to_owned());
+    is_in_hand(&mut guest, &mut checks);
+    checks.equal("CONFIG", json(&mut guest, "/run/evek/config.json")["state"].clone(), "temporary".into());
+    checks.equal("P3", json(&mut guest, "/run/evek/persist.json")["state"].clone(), "kept".into());
+    checks.equal("what has failed", failed(&mut guest), "evek-state.service".to_owned());
+    checks.answer("the host key is whole", guest.sh("ssh-keygen -y -f /persist/ssh/ssh_host_ed25519_key"));
+    checks.equal("the machine-id is kept", told(&mut guest, "cat /etc/machine-id"), id.clone());
+    checks.equal("the name is kept", told(&mut guest, "uname -n"), name);
+    checks.equal("yesterday's journal is there", told(&mut guest, "journalctl --list-boots -q | wc -l"), "2".to_owned());
+
+    // the owner writes CONFIG again, and then P3 is lost
+    let repair = "dd if=/persist/config.img of=/dev/disk/evek/CONFIG bs=1M conv=fsync";
+    checks.answer("CONFIG is written again", guest.sh(repair));
+    checks.answer("P3 is overwritten", guest.sh("dd if=/dev/urandom of=/dev/disk/evek/P3 bs=1M count=200 conv=fsync"));
+    // without unmounting, which would write a superblock
+    guest.restart("systemctl reboot --force --force", limit).unwrap_or_else(|e| panic!("{e}"));
+    up(&mut guest, limit);
+    settled(&mut guest, &mut checks, limit);
+    is_in_hand(&mut guest, &mut checks);
+    let persist = json(&mut guest, "/run/evek/persist.json");
+    checks.equal("P3", persist["state"].clone(), "temporary".into());
+    checks.equal("its stand-in", told(&mut guest, "findmnt -rno FSTYPE /persist"), "tmpfs".to_owned());
+    checks.equal("CONFIG", json(&mut guest, "/run/evek/config.json")["state"].clone(), "kept".into());
+    checks.equal("the machine-id outlives P3's content", told(&mut guest, "cat /etc/machine-id"), id);
+    let lines = guest.serial_lines_of(2).join("\n");
+    checks.that("the console says it", lines.contains("P3 cannot be used"), lines);
+    guest.cut_power();
+    checks.finish();
+}
+
+/// The image once more, as another disk that keeps nothing.
+fn twin(device: &[&str]) -> Vec<String> {
+    let drive = "if=none,id=twin,format=raw,snapshot=on,file=/vm/disk.raw";
+    ["-drive", drive].iter().chain(device).map(|arg| (*arg).to_owned()).collect()
+}
+
+#[test]
+#[ignore = "long: make test-all"]
+fn of_two_disks_with_one_image_the_one_is_used_that_the_firmware_has_started() {
+    // by its name it comes first, and its CONFIG has no key
+    let extra = twin(&["-device", "nvme,drive=twin,serial=twin"]);
+    let booting = boot(Boot { extra, ..Boot::of("way-back-two-disks", Flavour::Kvm, ARCH) });
+    let limit = booting.limit(60);
+    let mut guest = booting.guest;
+    let mut checks = Checks::default();
+    up(&mut guest, limit);
+    system::system_is_up(&mut guest, &mut checks, ARCH, limit);
+    let slot = json(&mut guest, "/run/evek/slot.json");
+    checks.equal("the disk of the slot", slot["disk"].clone(), "/dev/vda".into());
+    checks.equal("nothing is left to chance", slot["ambiguous_with"].clone(), serde_json::json!([]));
+    for (link, expected) in [("disk", "/dev/vda"), ("CONFIG", "/dev/vda4"), ("IMGB", "/dev/vda3"), ("P3", "/dev/vda9")] {
+        let found = told(&mut guest, &format!("readlink -f /dev/disk/evek/{link}"));
+        checks.equal(link, found, expected.to_owned());
+    }
+    let made = told(&mut guest, "ls /dev/nvme0n1p9 2>/dev/null | wc -l");
+    checks.equal("nothing was made on the other disk", made, "0".to_owned());
+    guest.cut_power();
+    checks.finish();
+}
+
+#[test]
+#[ignore = "long: make test-all"]
+fn a_disk_that_is_too_small_says_so_and_lets_its_owner_in() {
+    let mut checks = Checks::default();
+    for (name, size, is_kept, links) in [
+        ("way-back-own-size", None, false, "CONFIG EFI IMGA disk"),
+        ("way-back-without-imgb", Some(Bytes::mib(13 * 1024 + 512)), true, "CONFIG EFI IMGA P3 disk"),
+        ("way-back-16-gb", Some(Bytes(16_000_000_000)), true, "CONFIG EFI IMGA IMGB P3 disk"),
+    ] {
+        let booting = boot(Boot { disk_size: size, ..Boot::of(name, Flavour::Kvm, ARCH) });
+        let limit = booting.limit(60);
+        let mut guest = booting.guest;
+        up(&mut guest, limit);
+        settled(&mut guest, &mut checks, limit);
+        is_in_hand(&mut guest, &mut checks);
+        checks.equal(name, told(&mut guest, "ls /dev/disk/evek | xargs echo"), links.to_owned());
+        let persist = json(&mut guest, "/run/evek/persist.json");
+        let state = if is_kept { "kept" } else { "temporary" };
+        checks.equal(&format!("{name}: P3"), persist["state"].clone(), state.into());
+        if !is_kept {
+            let reason = persist["reason"].as_str().unwrap_or_default().to_owned();
+            checks.that("the needed size is named", reason.contains("needs 14.1 GiB or more"), &reason);
+        }
+        guest.cut_power();
+    }
+    checks.finish();
+}
+
+#[test]
+#[ignore = "long: make test-all"]
+fn the_first_stage_finds_its_disk_behind_every_controller_that_firmware_starts_from() {
+    let mut checks = Checks::default();
+    for (name, device) in [
+        ("way-back-mptsas", &["-device", "mptsas1068,id=s", "-device", "scsi-hd,drive=twin,bus=s.0,bootindex=0"][..]),
+        ("way-back-lsi", &["-device", "lsi53c895a,id=s", "-device", "scsi-hd,drive=twin,bus=s.0,bootindex=0"]),
+        ("way-back-ehci", &["-device", "usb-ehci,id=e", "-device", "usb-storage,drive=twin,bus=e.0,bootindex=0"]),
+        ("way-back-sd", &["-device", "sdhci-pci", "-device", "sd-card,drive=twin"]),
+    ] {
+        let booting = boot(Boot { extra: twin(device), ..Boot::of(name, Flavour::Kvm, ARCH) });
+        let limit = booting.limit(60);
+        let mut guest = booting.guest;
+        let found = guest.wait_for(Until::Serial("evek-init: slot IMGA is "), limit);
+        let lines = guest.serial_lines();
+        let line = lines.iter().find(|line| line.contains("evek-init: slot IMGA is ")).cloned().unwrap_or_default();
+        checks.answer(name, found);
+        // firmware starts no SD card before another disk here: there it is enough that the kernel has found the card
+        if name == "way-back-sd" {
+            up(&mut guest, limit);
+            let card = guest.sh("ls /dev/mmcblk0p2 && dmesg | grep -n 'mmcblk0\\|evek-init: slot' | head -1 | grep mmcblk0");
+            checks.answer("the card was there before the slot was chosen", card);
+        } else {
+            checks.that(name, line.contains("/dev/sda2"), line);
+        }
+        guest.cut_power();
+    }
+    checks.finish();
+}
