@@ -56,8 +56,7 @@ fn two_disks_on_one_ahci_differ_by_port() {
 fn scsi_disks_differ_by_target_and_unit() {
     let path = path(&[root(), pci(4, 0), node(3, 2, &[1, 0, 2, 0])]);
     let leads = |address: &str| {
-        let disk =
-            format!("/sys/devices/pci0000:00/0000:00:04.0/virtio1/host2/target2:0:1/{address}/block/sda");
+        let disk = format!("/sys/devices/pci0000:00/0000:00:04.0/virtio1/host2/target2:0:1/{address}/block/sda");
         path.leads_to(Path::new(&disk), Path::new("/none"))
     };
     assert!(leads("2:0:1:2"));

@@ -5,8 +5,8 @@
 //!   └─► /persist/ssh/authorized_keys ──► the same, when CONFIG is broken
 //! /persist/ssh/ssh_host_ed25519_key ───► /run/evek/ssh/               one place for sshd, wherever the key is kept
 //! ```
-//! A CONFIG without the file closes ssh, and P3's copy goes too: that is the owner's decision. Only where CONFIG or the file cannot
-//! be read, P3's copy is used. P3 is at least as hard to change as CONFIG, which is in clear text.
+//! A CONFIG without the file closes ssh, and P3's copy goes too: that is the owner's decision. Only where CONFIG or the
+//! file cannot be read, P3's copy is used. P3 is at least as hard to change as CONFIG, which is in clear text.
 
 use crate::{error::Error, paths::Paths};
 use device::{
@@ -45,7 +45,9 @@ fn authorized(paths: &Paths) -> Option<Vec<u8>> {
             keep_copy(&copy, &keys);
             return Some(keys);
         }
-        (Standing::Kept, Err(e)) if e.kind() != io::ErrorKind::NotFound => format!("cannot read {}: {e}", from.display()),
+        (Standing::Kept, Err(e)) if e.kind() != io::ErrorKind::NotFound => {
+            format!("cannot read {}: {e}", from.display())
+        }
         (Standing::Kept, _) => {
             // the owner has closed ssh
             durable::forget(&copy).unwrap_or_else(|e| eprintln!("{e}"));
@@ -65,7 +67,9 @@ fn keep_copy(copy: &Path, keys: &[u8]) {
         return;
     }
     let folder = copy.parent().map_or(Ok(()), |folder| durable::folder(folder, 0o700));
-    folder.and_then(|()| durable::write(copy, keys, 0o600)).unwrap_or_else(|e| eprintln!("no copy of {AUTHORIZED}: {e}"));
+    folder
+        .and_then(|()| durable::write(copy, keys, 0o600))
+        .unwrap_or_else(|e| eprintln!("no copy of {AUTHORIZED}: {e}"));
 }
 
 fn host_key(paths: &Paths) -> Result<(), Error> {
@@ -74,7 +78,9 @@ fn host_key(paths: &Paths) -> Result<(), Error> {
     let kept = paths.persist.join("ssh").join(HOST_KEY);
     match kept_key(paths, &kept) {
         Ok(key) => return Ok(durable::write(&used, &key, 0o600)?),
-        Err(e) => eprintln!("P3 keeps no host key of ssh ({e}): the key of this start is another, and clients warn of it"),
+        Err(e) => {
+            eprintln!("P3 keeps no host key of ssh ({e}): the key of this start is another, and clients warn of it")
+        }
     }
     if is_good(paths, &used) { Ok(()) } else { make(paths, &used) }
 }

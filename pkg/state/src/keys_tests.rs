@@ -69,7 +69,8 @@ fn the_host_key_is_made_once_and_kept() {
     device.starts();
     assert_eq!(device.used().unwrap(), first);
     assert_eq!(fs::read_to_string(device.kept()).unwrap(), first);
-    let names: Vec<_> = fs::read_dir(device.paths.persist.join("ssh")).unwrap().map(|e| e.unwrap().file_name()).collect();
+    let names: Vec<_> =
+        fs::read_dir(device.paths.persist.join("ssh")).unwrap().map(|e| e.unwrap().file_name()).collect();
     assert_eq!(names.len(), 3, "key, public key, copy of authorized_keys: {names:?}");
 }
 

@@ -84,8 +84,7 @@ mod tests {
             fs::write(folder.join("size"), format!("{}\n", there / 512)).unwrap();
         }
         fs::write(at("blocks/vda/size"), format!("{}\n", size / 512)).unwrap();
-        let paths =
-            Paths { disk: at("vda"), blocks: at("blocks"), definitions: at("repart.d"), ..Paths::default() };
+        let paths = Paths { disk: at("vda"), blocks: at("blocks"), definitions: at("repart.d"), ..Paths::default() };
         (dir, paths)
     }
 

@@ -35,7 +35,11 @@ fn settle(paths: &Paths, mounts: &impl Mounts, part: Part, found: Result<(), Err
         Part::Config => (&paths.config, "this start has no file of CONFIG; ssh accepts the keys that P3 has a copy of"),
         Part::Persist => (&paths.persist, "everything that this start writes is lost at the next one"),
     };
-    eprintln!("{} cannot be used: {reason}\nAn empty {} in memory stands in for it: {left}.", part.label(), at.display());
+    eprintln!(
+        "{} cannot be used: {reason}\nAn empty {} in memory stands in for it: {left}.",
+        part.label(),
+        at.display()
+    );
     Standing::Temporary { reason }.write(&paths.run, part)?;
     mounts.stand_in(at, part == Part::Config)
 }
