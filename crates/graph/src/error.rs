@@ -165,17 +165,6 @@ pub enum StepError {
         /// Where it is.
         path: PathBuf,
     },
-    /// The bytes of an input do not have its digest.
-    InputDamaged {
-        /// The input's label.
-        label: String,
-        /// The digest it should have.
-        digest: Digest,
-        /// The digest it has.
-        found: Digest,
-        /// Where it is.
-        path: PathBuf,
-    },
     /// It failed with this error.
     Other(Box<dyn error::Error + Send + Sync>),
 }
