@@ -20,25 +20,25 @@ fn settled(guest: &mut Guest, checks: &mut Checks, limit: Duration) -> String {
     checks.answer("the start comes to an end", state).map(|state| state.stdout.trim().to_owned()).unwrap_or_default()
 }
 
-fn told(guest: &mut Guest, command: &str) -> String {
+fn answer_of(guest: &mut Guest, command: &str) -> String {
     guest.sh(command).unwrap_or_else(|e| e.to_string())
 }
 
 fn json(guest: &mut Guest, path: &str) -> Value {
-    let text = told(guest, &format!("cat {path}"));
+    let text = answer_of(guest, &format!("cat {path}"));
     serde_json::from_str(&text).unwrap_or_else(|e| panic!("{path}: {e}: {text}"))
 }
 
 /// Own services run, and the owner has the tools for a repair.
 fn is_in_hand(guest: &mut Guest, checks: &mut Checks) {
     for service in ["containerd", "evek-time", "evek-ready.target"] {
-        checks.equal(service, told(guest, &format!("systemctl is-active {service} || true")), "active".to_owned());
+        checks.equal(service, answer_of(guest, &format!("systemctl is-active {service} || true")), "active".to_owned());
     }
     checks.answer("update answers", guest.sh("update status"));
 }
 
 fn failed(guest: &mut Guest) -> String {
-    told(guest, "systemctl --failed --plain --no-legend | cut -d' ' -f1")
+    answer_of(guest, "systemctl --failed --plain --no-legend | cut -d' ' -f1")
 }
 
 #[test]
@@ -51,11 +51,11 @@ fn neither_a_cut_off_host_key_nor_broken_partitions_keep_the_owner_out() {
 
     up(&mut guest, limit);
     system::system_is_up(&mut guest, &mut checks, ARCH, limit);
-    let (id, name) = (told(&mut guest, "cat /etc/machine-id"), told(&mut guest, "uname -n"));
+    let (id, name) = (answer_of(&mut guest, "cat /etc/machine-id"), answer_of(&mut guest, "uname -n"));
     checks.that("the id is not that of many boards", id.len() == 32 && id != SAMPLE.replace('-', ""), &id);
     checks.that("the name is the device's own", name.starts_with("evek-") && name.len() == 13, &name);
-    checks.equal("systemd has the name", told(&mut guest, "hostnamectl --transient hostname"), name.clone());
-    let client = told(&mut guest, "networkctl status --no-pager | grep -i 'client id'");
+    checks.equal("systemd has the name", answer_of(&mut guest, "hostnamectl --transient hostname"), name.clone());
+    let client = answer_of(&mut guest, "networkctl status --no-pager | grep -i 'client id'");
     checks.that("DHCP servers know it by its card", client.to_lowercase().contains("52:54:00"), &client);
 
     // as a power cut in the first seconds of a device has left them
@@ -70,11 +70,11 @@ fn neither_a_cut_off_host_key_nor_broken_partitions_keep_the_owner_out() {
     checks.equal("P3", json(&mut guest, "/run/evek/persist.json")["state"].clone(), "kept".into());
     checks.equal("what has failed", failed(&mut guest), "evek-state.service".to_owned());
     checks.answer("the host key is whole", guest.sh("ssh-keygen -y -f /persist/ssh/ssh_host_ed25519_key"));
-    checks.equal("the machine-id is kept", told(&mut guest, "cat /etc/machine-id"), id.clone());
-    checks.equal("the name is kept", told(&mut guest, "uname -n"), name);
+    checks.equal("the machine-id is kept", answer_of(&mut guest, "cat /etc/machine-id"), id.clone());
+    checks.equal("the name is kept", answer_of(&mut guest, "uname -n"), name);
     checks.equal(
         "yesterday's journal is there",
-        told(&mut guest, "journalctl --list-boots -q | wc -l"),
+        answer_of(&mut guest, "journalctl --list-boots -q | wc -l"),
         "2".to_owned(),
     );
 
@@ -89,9 +89,9 @@ fn neither_a_cut_off_host_key_nor_broken_partitions_keep_the_owner_out() {
     is_in_hand(&mut guest, &mut checks);
     let persist = json(&mut guest, "/run/evek/persist.json");
     checks.equal("P3", persist["state"].clone(), "temporary".into());
-    checks.equal("its stand-in", told(&mut guest, "findmnt -rno FSTYPE /persist"), "tmpfs".to_owned());
+    checks.equal("its stand-in", answer_of(&mut guest, "findmnt -rno FSTYPE /persist"), "tmpfs".to_owned());
     checks.equal("CONFIG", json(&mut guest, "/run/evek/config.json")["state"].clone(), "kept".into());
-    checks.equal("the machine-id outlives P3's content", told(&mut guest, "cat /etc/machine-id"), id);
+    checks.equal("the machine-id outlives P3's content", answer_of(&mut guest, "cat /etc/machine-id"), id);
     let lines = guest.serial_lines_of(2).join("\n");
     checks.that("the console says it", lines.contains("P3 cannot be used"), lines);
     guest.cut_power();
@@ -120,10 +120,10 @@ fn of_two_disks_with_one_image_the_one_is_used_that_the_firmware_has_started() {
     checks.equal("nothing is left to chance", slot["ambiguous_with"].clone(), serde_json::json!([]));
     for (link, expected) in [("disk", "/dev/vda"), ("CONFIG", "/dev/vda4"), ("IMGB", "/dev/vda3"), ("P3", "/dev/vda9")]
     {
-        let found = told(&mut guest, &format!("readlink -f /dev/disk/evek/{link}"));
+        let found = answer_of(&mut guest, &format!("readlink -f /dev/disk/evek/{link}"));
         checks.equal(link, found, expected.to_owned());
     }
-    let made = told(&mut guest, "ls /dev/nvme0n1p9 2>/dev/null | wc -l");
+    let made = answer_of(&mut guest, "ls /dev/nvme0n1p9 2>/dev/null | wc -l");
     checks.equal("nothing was made on the other disk", made, "0".to_owned());
     guest.cut_power();
     checks.finish();
@@ -144,7 +144,7 @@ fn a_disk_that_is_too_small_says_so_and_lets_its_owner_in() {
         up(&mut guest, limit);
         settled(&mut guest, &mut checks, limit);
         is_in_hand(&mut guest, &mut checks);
-        checks.equal(name, told(&mut guest, "ls /dev/disk/evek | xargs echo"), links.to_owned());
+        checks.equal(name, answer_of(&mut guest, "ls /dev/disk/evek | xargs echo"), links.to_owned());
         let persist = json(&mut guest, "/run/evek/persist.json");
         let state = if is_kept { "kept" } else { "temporary" };
         checks.equal(&format!("{name}: P3"), persist["state"].clone(), state.into());

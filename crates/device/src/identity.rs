@@ -71,8 +71,8 @@ impl MachineId {
         format!("{}-{}-{}-{}-{}", &hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..])
     }
 
-    /// The name of a device that nobody has named: `<product>-<8 digits>`. The digits are a checksum of the whole id: UUIDs of one
-    /// vendor often differ in their last bytes only.
+    /// The name of a device that nobody has named: `<product>-<8 digits>`. The digits are a checksum of the whole id:
+    /// UUIDs of one vendor often differ in their last bytes only.
     #[must_use]
     pub fn host_name(self, product: &str) -> String {
         format!("{product}-{:08x}", fnv(&self.0))

@@ -5,8 +5,8 @@
 //!                                  │
 //!  /sys/class/block/sdb ─► /sys/devices/pci0000:00/0000:00:1f.2/ata2/host1/target1:0:0/1:0:0:0/block/sdb
 //! ```
-//! All devices of one image have the same partition GUIDs, so `HD(…)` and `LoaderDevicePartUUID` cannot tell two such disks apart.
-//! The controller's place on the PCI bus, and the port, target or namespace behind it, can.
+//! All devices of one image have the same partition GUIDs, so `HD(…)` and `LoaderDevicePartUUID` cannot tell two such
+//! disks apart. The controller's place on the PCI bus, and the port, target or namespace behind it, can.
 //!
 //! Deliberately absent: entries with a short path, such as `HD(…)/File(…)` alone or `UsbClass(…)`, which name no place, and disks
 //! that are on no PCI bus.

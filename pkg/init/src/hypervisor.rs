@@ -4,10 +4,10 @@
 //! /etc/xen-cmdline    options= of the signed image                                   no such file: no image of Xen
 //! XENVER_commandline  these, with the text behind `--` of a boot entry of the firmware    the same, else refused
 //! ```
-//! The kernel passes the call on: /dev/xen/privcmd receives its arguments, and /dev/xen/hypercall provides memory that stays in
-//! place while Xen writes to it (Linux, `include/uapi/xen/privcmd.h`, `drivers/xen/privcmd-buf.c`). Xen cuts its line off behind 1023
-//! characters, but acts on what is longer. So every character is compared, blanks at the end as well. On arm64 Xen removes its
-//! name from the front of the line and leaves the blank behind it.
+//! The kernel passes the call on: /dev/xen/privcmd receives its arguments, and /dev/xen/hypercall provides memory that
+//! stays in place while Xen writes to it (Linux, `include/uapi/xen/privcmd.h`, `drivers/xen/privcmd-buf.c`). Xen cuts
+//! its line off behind 1023 characters, but acts on what is longer. So every character is compared, blanks at the end
+//! as well. On arm64 Xen removes its name from the front of the line and leaves the blank behind it.
 
 use crate::{error::Error, files};
 use rustix::{

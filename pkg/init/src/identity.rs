@@ -5,8 +5,8 @@
 //! GUID of P3, if P3 is there ───────────────────────┼─► /run/machine-id ─► bound to /etc/machine-id of the root
 //! random ─── `vault make` makes it the GUID of P3 ──┘         └─► host name `<product>-<8 digits>`
 //! ```
-//! P3 itself may still be closed, but its GUID stands in the partition table. So a device without a UUID of its own has one id from
-//! its first start on, for as long as it keeps its state.
+//! P3 itself may still be closed, but its GUID stands in the partition table. So a device without a UUID of its own has
+//! one id from its first start on, for as long as it keeps its state.
 //!
 //! Without an identity the start goes on: systemd then makes up an id for this start.
 

@@ -5,8 +5,8 @@
 //!   └─► /persist/ssh/authorized_keys ──► the same, when CONFIG is broken
 //! /persist/ssh/ssh_host_ed25519_key ───► /run/evek/ssh/               one place for sshd, wherever the key is kept
 //! ```
-//! A CONFIG without the file closes ssh, and P3's copy goes too: that is the owner's decision. Only where CONFIG or the file cannot
-//! be read, P3's copy is used. P3 is at least as hard to change as CONFIG, which is in clear text.
+//! A CONFIG without the file closes ssh, and P3's copy goes too: that is the owner's decision. Only where CONFIG or the
+//! file cannot be read, P3's copy is used. P3 is at least as hard to change as CONFIG, which is in clear text.
 
 use crate::{error::Error, paths::Paths};
 use device::{

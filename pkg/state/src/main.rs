@@ -8,8 +8,8 @@
 //!  report   fails, with the reason, when something stands in for a partition
 //! ```
 //! `config` and `persist` only try: where the partition can be mounted they unmount it again, and `config.mount` and
-//! `persist.mount` mount it with their own options. Where it cannot, systemd finds the stand-in at the mount point and regards the
-//! mount unit as active, so that everything which needs the mount point starts.
+//! `persist.mount` mount it with their own options. Where it cannot, systemd finds the stand-in at the mount point and
+//! regards the mount unit as active, so that everything which needs the mount point starts.
 //!
 //! Deliberately absent: opening P3 and making it, which `vault` does, and any repair of CONFIG, whose owner has the original.
 
