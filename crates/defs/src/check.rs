@@ -6,9 +6,13 @@ use crate::{
 };
 use std::{
     collections::{BTreeMap, BTreeSet},
-    path::Path,
+    path::{Component, Path},
 };
+use store::ServiceSpec;
 use yaml::Source;
+
+/// The recovery key of P3, and the device's key for ssh.
+const SECRETS: [&str; 2] = ["/persist/vault", "/persist/ssh"];
 
 /// The texts of all definition files, for the lines in errors.
 #[derive(Debug, Default)]
@@ -121,6 +125,31 @@ impl<'a> Check<'a> {
                     self.rule(&name.at, format!("nothing can start after {name}: it is no service"));
                 }
             }
+            self.mounts(service);
+        }
+    }
+
+    /// No service sees the secrets of the device. A privileged service is the device: it has all capabilities, and a mount more
+    /// or less hides nothing from it.
+    fn mounts(&mut self, service: &Located<ServiceSpec>) {
+        let from = self.sources.find("mounts", &service.at);
+        for mount in &service.mounts {
+            let source = Path::new(&mount.source);
+            let inside = |secret: &&str| source.starts_with(secret) || Path::new(secret).starts_with(source);
+            let problem = if source.components().any(|part| part == Component::ParentDir) {
+                format!("`{}` is written without `..`", mount.source)
+            } else if let Some(secret) = SECRETS.iter().find(|secret| inside(secret) && !service.privileged) {
+                let source = &mount.source;
+                format!(
+                    "`{source}` shows the service {secret}, a secret of the device: mount the folders that it needs"
+                )
+            } else {
+                continue;
+            };
+            // one path may be the beginning of another
+            let words = [format!("{},", mount.source), format!("{}}}", mount.source), mount.source.clone()];
+            let found = words.iter().map(|word| self.sources.find(word, &from)).find(|at| *at != from);
+            self.rule(&found.unwrap_or_else(|| from.clone()), problem);
         }
     }
 

@@ -92,6 +92,14 @@ fn errors_say_where_what_and_what_is_right() {
 }
 
 #[test]
+fn a_privileged_service_may_see_the_whole_device() {
+    let text =
+        "name: ssh\nsummary: Node\nservice:\n  exec: [sshd]\n  privileged: true\n  mounts: [{source: /persist}]\n";
+    read_with("pkg/ssh/pkg.yml", text).unwrap();
+    assert_eq!(read_with("pkg/ssh/pkg.yml", &text.replace("true", "false")).unwrap_err().len(), 1);
+}
+
+#[test]
 fn every_kind_has_a_schema_that_refuses_unknown_fields() {
     for kind in DefKind::ALL {
         let schema = schema(kind);
