@@ -111,7 +111,8 @@ impl Report {
                 warnings.push("this TPM has not sealed P3, and would not notice another volume; `vault seal` binds it");
             }
             Some(Volume::Unknown) => warnings.push(
-                "the TPM does not answer which volume it has sealed: another one would not be noticed; see `journalctl -u evek-vault`",
+                "the TPM does not answer which volume it has sealed: another one would not be noticed; see \
+                 `journalctl -u evek-vault`",
             ),
             _ => {}
         }
@@ -125,7 +126,10 @@ impl Report {
                     .push("the key is not bound to the owner's images: Xen is not measured, or P3 was sealed without");
             }
             if !self.recovery_key {
-                warnings.push("without a recovery key, nothing opens P3 when the TPM does not; see `journalctl -u evek-vault-keep`");
+                warnings.push(
+                    "without a recovery key, nothing opens P3 when the TPM does not; see `journalctl -u \
+                     evek-vault-keep`",
+                );
             }
         }
         warnings
