@@ -64,7 +64,8 @@ fn neither_a_cut_off_host_key_nor_broken_partitions_keep_the_owner_out() {
     checks.answer("host key and CONFIG are damaged", guest.sh(damage));
     guest.restart("systemctl reboot", limit).unwrap_or_else(|e| panic!("{e}"));
     up(&mut guest, limit);
-    checks.equal("how it is", settled(&mut guest, &mut checks, limit), "degraded".to_owned());
+    let state = settled(&mut guest, &mut checks, limit);
+    checks.equal("how it is", state, "degraded".to_owned());
     is_in_hand(&mut guest, &mut checks);
     checks.equal("CONFIG", json(&mut guest, "/run/evek/config.json")["state"].clone(), "temporary".into());
     checks.equal("P3", json(&mut guest, "/run/evek/persist.json")["state"].clone(), "kept".into());
