@@ -148,9 +148,9 @@ fn without_a_tpm_p3_is_made_as_the_owner_says() {
 fn p3_keeps_the_machine_id_as_its_guid() {
     let device = defined(Device::new());
     device.write("machine-id", "0de00b1c5f434f639f1d7e4b52e6a1d0\n");
-    make(&device.places).unwrap();
+    make(&device.paths).unwrap();
     let expected = "[Partition]\nLabel=P3\nUUID=0de00b1c-5f43-4f63-9f1d-7e4b52e6a1d0\nFormat=ext4\n";
-    assert_eq!(told(&device), expected);
+    assert_eq!(defined_p3(&device), expected);
 }
 
 #[test]
