@@ -38,6 +38,7 @@ fn a_kvm_image_reaches_its_services() {
 }
 
 #[test]
+#[ignore = "long: make test-all"]
 fn a_kvm_image_for_arm64_reaches_its_services() {
     reaches_its_services("kvm-arm64", Arch::Arm64);
 }
