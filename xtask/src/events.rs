@@ -123,6 +123,6 @@ mod tests {
         let mut downloads = Downloads { total: 1000, received: 0, start: Some(Instant::now()) };
         let lines: Vec<_> = [99, 1, 50, 350, 500].into_iter().filter_map(|bytes| downloads.received(bytes)).collect();
         let starts: Vec<_> = lines.iter().map(|line| line.split(',').next().unwrap_or_default()).collect();
-        assert_eq!(starts, ["fetched 100 B of 1000 B", "fetched 500 B of 1000 B", "fetched 1000 B of 1000 B"]);
+        assert_eq!(starts, ["fetched 100 B of 1.0 kB", "fetched 500 B of 1.0 kB", "fetched 1.0 kB of 1.0 kB"]);
     }
 }
