@@ -71,7 +71,6 @@ fn fsck_fat_finds_our_volumes_sound_fresh_and_changed_and_a_damaged_one_not() {
         edit.replace("loader/loader.conf", b"timeout 5\n").expect("another text");
         edit.remove("EFI/Linux/evek-0.1.0-kvm-amd64.efi").expect("a removal");
         edit.reclaim().expect("room given back");
-        drop(edit);
         checks.answer(&format!("changed, {mib} MiB"), judge(&path, &FSCK_FAT));
         // the second entry of the first FAT, of which there is a copy
         let mut sector = [0; 16];

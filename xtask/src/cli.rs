@@ -333,7 +333,7 @@ pub(crate) enum Debug {
     Addon {
         #[command(flatten)]
         target: Target,
-        /// Arguments [default: evek.debug systemd.debug_shell=<the serial console>]
+        /// Arguments [default: evek.debug systemd.debug_shell=…, on the serial console]
         #[arg(long, value_name = "ARGUMENTS")]
         add: Option<String>,
         /// File to write; its name must end in `.addon.efi`

@@ -35,7 +35,9 @@ pub(crate) fn trial(paths: &Paths, system: &dyn System) -> Result<(), Error> {
     let device = Device::new(machine::disk(paths, false)?);
     let status = match device.status() {
         // until the first start has made the other slot, there was no update
-        Err(slots::Error::NoPartition { label }) if [Slot::A, Slot::B].map(Slot::label).contains(&label) => return Ok(()),
+        Err(slots::Error::NoPartition { label }) if [Slot::A, Slot::B].map(Slot::label).contains(&label) => {
+            return Ok(());
+        }
         other => other?,
     };
     if !status.is_on_trial(running.root_hash) {

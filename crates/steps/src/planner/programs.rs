@@ -53,7 +53,7 @@ impl Planner<'_> {
         let rust = Rust { arch, package: Some(name.clone()), binaries, crates, shared };
         let step = Step::new(self.id(&format!("rust/{name}")), "rust", programs::RUST_VERSION, programs::rust);
         let step = self.rust_step(step.at(format!("pkg/{name}/pkg.yml"), None), &rust)?.from("deps", deps, "target");
-        // a program and the few crates that it shares are compiled one after the other: two programs at a time fill two processors
+        // one program leaves processors idle: it and its crates are compiled one after the other
         let mut step = step.slots(1);
         for folder in sources::crates(self.project.root(), &format!("pkg/{name}"))? {
             step = self.files(step, &format!("source/{folder}"), &format!("{folder}/src"))?;

@@ -15,8 +15,10 @@ pub(crate) struct World {
     now: Cell<u64>,
     pub(crate) restarts: Cell<u32>,
     /// What the pauses of a program do to the device.
-    meanwhile: Option<Box<dyn Fn(&Self, u64)>>,
+    meanwhile: Option<Meanwhile>,
 }
+
+type Meanwhile = Box<dyn Fn(&World, u64)>;
 
 fn root(version: &str) -> Digest {
     Digest::of(version.as_bytes())
