@@ -1,5 +1,5 @@
 //! The words that every other crate shares: [`Digest`], [`Bytes`], [`Arch`], [`Flavour`], [`Slot`], [`Cancel`],
-//! [`count`].
+//! [`count()`].
 //!
 //! Newtypes and enums keep values apart that callers could mix up: no crate passes a bare `u64` size or a `String`
 //! architecture across its edge. Builder and device use this crate; it depends on nothing builder-only and does no
