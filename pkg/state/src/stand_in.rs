@@ -96,7 +96,7 @@ fn repair(paths: &Paths, device: &Path) -> Result<(), Error> {
 fn last_line(first: &[u8], second: &[u8]) -> String {
     let line = |bytes: &[u8]| {
         let text = String::from_utf8_lossy(bytes).into_owned();
-        text.lines().map(str::trim).filter(|line| !line.is_empty()).next_back().map(str::to_owned)
+        text.lines().map(str::trim).rfind(|line| !line.is_empty()).map(str::to_owned)
     };
     line(first).or_else(|| line(second)).unwrap_or_else(|| "it says nothing".to_owned())
 }
