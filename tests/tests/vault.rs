@@ -92,7 +92,7 @@ fn p3_stays_closed_when_someone_has_changed_config_until_the_owner_seals_it() {
     system::state_is_sealed(&mut guest, &mut checks, true);
     mark_is_there(&mut guest, &mut checks);
     // someone puts his own P3 into its place; the header of the old one is gone with it
-    let put = "cd /dev/disk/evek && dd if=/dev/zero of=P3 bs=1M count=16 && mkfs.ext4 -q -F -F P3 && sync";
+    let put = "mkfs.ext4 -q -F /run/plain 32M && dd if=/run/plain of=/dev/disk/evek/P3 bs=1M conv=fsync";
     checks.answer("a plain P3", guest.sh(put));
     restarts(&mut guest, limit);
     let refused = "P3 is not encrypted, and the TPM of this machine has sealed a volume";
