@@ -103,12 +103,12 @@ fn offline_with_an_empty_cache_says_what_is_missing_and_opens_no_socket() {
 #[test]
 fn a_damaged_lock_keeps_gc_from_removing_anything() {
     let world = World::new().with_file("evek.lock", "format = 1\n[[deb]\n");
-    world.xtask(&["gc", "--size", "1GB"]).must(LOCK, &["evek.lock", "2"]);
+    world.xtask(&["gc", "--size", "1GiB"]).must(LOCK, &["evek.lock", "2"]);
 }
 
 #[test]
 fn a_list_of_mirrors_that_cannot_be_read_is_named() {
-    let sources = "Types: deb\nURIs: mirror+file:///etc/apt/mirrors/debian.list\nSuites: trixie\nComponents: main\n";
+    let sources = "Types: deb\nURIs: mirror+file:///etc/apt/mirrors/debian.list\nSuites: trixie trixie-security\nComponents: main\n";
     let world = World::new().with_folder_of("/etc/apt", "sources.list.d/debian.sources", sources.as_bytes());
     world.xtask(&["lock", "update"]).must(INPUT, &["mirror+file:///etc/apt/mirrors/debian.list: cannot read"]);
 }
