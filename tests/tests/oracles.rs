@@ -109,16 +109,22 @@ fn fsck_erofs_finds_our_file_systems_sound_and_damaged_ones_not() {
     let path = dir.path().join("store.erofs");
     let options = erofs::Options { uuid: *b"0123456789abcdef", epoch: types::EPOCH, label: "store".to_owned() };
     erofs::write(&files, &options, File::create(&path).expect("a file")).expect("a file system");
-    checks.answer("sound", judge(&path, &FSCK_EROFS));
+    let said = judge(&path, &FSCK_EROFS);
+    checks.that("sound", is_sound(&said), format!("{said:?}"));
     // erofs_super_block: magic at 0, the inode of the root folder at 14 (kernel, fs/erofs/erofs_fs.h)
     for (what, at) in [("the magic number", 1024), ("the root's inode", 1024 + 14)] {
         let copy = dir.path().join(format!("damaged-{at}"));
         fs::copy(&path, &copy).expect("a copy");
         damage(&copy, at);
         let said = judge(&copy, &FSCK_EROFS);
-        checks.that(&format!("damaged in {what}"), said.is_err(), format!("{said:?}"));
+        checks.that(&format!("damaged in {what}"), !is_sound(&said), format!("{said:?}"));
     }
     checks.finish();
+}
+
+/// Whether a program found nothing wrong. fsck.erofs ends with 0 although it reports a wrong checksum.
+fn is_sound<E>(said: &Result<String, E>) -> bool {
+    said.as_ref().is_ok_and(|text| !text.contains("<E>"))
 }
 
 #[test]
@@ -217,7 +223,8 @@ fn the_file_systems_of_an_image_are_sound() {
         let mut to = File::create(&path).expect("a file");
         std::io::copy(&mut disk.by_ref().take(part.written.0), &mut to).expect("a copy");
         to.set_len(part.size.0).expect("the rest, which is zero");
-        checks.answer(label, judge(&path, argv));
+        let said = judge(&path, argv);
+        checks.that(label, is_sound(&said), format!("{said:?}"));
     }
     checks.finish();
 }
