@@ -135,6 +135,7 @@ impl Update {
 }
 
 #[test]
+#[ignore = "long: make test-all"]
 fn at_every_point_of_an_update_the_old_image_starts_or_the_new_one() {
     let update = Update::of(&recorded("power-cut"));
     let touched = update.events.iter().any(|event| update.touches(event, &update.slots[0]));

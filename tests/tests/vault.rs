@@ -64,6 +64,7 @@ fn restarts(guest: &mut Guest, limit: Duration) {
 const CONFIG_DIFFERS: Until = Until::Serial("CONFIG (PCR 14) differs");
 
 #[test]
+#[ignore = "long: make test-all"]
 fn p3_stays_closed_when_someone_has_changed_config_until_the_owner_seals_it() {
     let mut checks = Checks::default();
     let (mut guest, limit, key) = provisioned(with_stick(device("vault", ARCH)), &mut checks);

@@ -14,6 +14,7 @@ use types::{Arch, Bytes, Flavour};
 use vm::{Guest, Until, Variables};
 
 #[test]
+#[ignore = "long: make test-all"]
 fn a_xen_image_reaches_its_first_domain() {
     reaches_its_first_domain(Boot::of("xen", Flavour::Xen, Arch::Amd64), None);
 }
