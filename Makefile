@@ -7,7 +7,7 @@ built = $(or $(CARGO_TARGET_DIR),target)/release/xtask
 stale := $(shell find Cargo.toml Cargo.lock crates xtask -newer $(built) -print -quit 2>&1)
 xtask = cargo run $(if $(stale),,-q) --release -p xtask --
 ifeq ($(wildcard $(built)),)
-$(shell echo 'The builder itself is compiled first, once: about 4 minutes on two cores.' >&2)
+$(shell echo 'The builder itself is compiled first, once: about 6 minutes on two cores.' >&2)
 endif
 
 .PHONY: image live images run test test-all check bench lock clean help

@@ -16,7 +16,7 @@ use std::{
 };
 use types::{Bytes, Cancel, Digest};
 
-/// How long the Go and cargo clients usually take for the modules or crates of one program.
+/// The usual time in which the Go or cargo client fetches the modules or crates of one program.
 const CLIENT: Duration = Duration::from_secs(40);
 
 /// Where inputs come from.
