@@ -32,8 +32,8 @@ const BOOTED: [(Flavour, Arch); 3] =
 const BOOTED_BY_LONG: [(Flavour, Arch); 3] =
     [(Flavour::Kvm, Arch::Arm64), (Flavour::Kubevirt, Arch::Arm64), (Flavour::Xen, Arch::Arm64)];
 
-/// The package with the tests of images, and its program.
-const IMAGES: &str = "tests/images";
+/// The package with the tests of images. Each of its files is a program, so that a change to one file repeats only its tests.
+const IMAGES: &str = "tests/";
 
 /// Runs them all and prints the report.
 pub(crate) fn test(common: &Common, args: &Test) -> Result<(), Failure> {
@@ -46,31 +46,37 @@ pub(crate) fn test(common: &Common, args: &Test) -> Result<(), Failure> {
         Ok(images) => images,
         Err(failure) => return report.finish(Some(failure)),
     };
-    let ran = images.map_or(Ok(()), |program| image_tests(common, args, &program, &mut report));
-    report.finish(ran.err())
+    let ended_by = image_tests(common, args, &images, &mut report).err();
+    report.finish(ended_by)
 }
 
-/// Compiles all tests and runs those of the crates, ours and the device's for this host; gives the program of the others.
-fn unit_tests(args: &Test, report: &mut Report) -> Result<Option<Program>, Failure> {
-    let mut images = None;
+/// Compiles all tests and runs those of the crates, ours and the device's for this host; gives the programs of the others.
+fn unit_tests(args: &Test, report: &mut Report) -> Result<Vec<Program>, Failure> {
+    let mut images = Vec::new();
     for manifest in ["Cargo.toml", "pkg/Cargo.toml"] {
         let start = Instant::now();
         let compiled = programs::compile(manifest)?;
         report.phase(&format!("compile the tests of {manifest}"), start.elapsed());
         for program in compiled {
-            if program.name == IMAGES {
-                images = Some(program);
-                continue;
+            match program.name.strip_prefix(IMAGES) {
+                Some(_) => images.push(program),
+                None => report.unit(&program.name, &program.run_all(args.filter.as_deref())?),
             }
-            report.unit(&program.name, &program.run_all(args.filter.as_deref())?);
         }
     }
+    images.sort_by(|a, b| a.name.cmp(&b.name));
     Ok(images)
 }
 
 /// Builds what the tests of images need and runs each test whose success is not known.
-fn image_tests(common: &Common, args: &Test, program: &Program, report: &mut Report) -> Result<(), Failure> {
-    let tests = program.list(args.filter.as_deref(), args.all)?;
+fn image_tests(common: &Common, args: &Test, programs: &[Program], report: &mut Report) -> Result<(), Failure> {
+    let mut tests = Vec::new();
+    for program in programs {
+        let file = program.name.strip_prefix(IMAGES).unwrap_or_default();
+        let names = program.list(args.all)?;
+        tests.extend(names.into_iter().map(|name| (program, format!("{file}::{name}"), name)));
+    }
+    tests.retain(|(_, test, _)| args.filter.as_deref().is_none_or(|filter| test.contains(filter)));
     if tests.is_empty() {
         return Ok(());
     }
@@ -78,11 +84,12 @@ fn image_tests(common: &Common, args: &Test, program: &Program, report: &mut Rep
     let start = Instant::now();
     let env = environment(&session, args)?;
     report.phase("images and toolbox sets", start.elapsed());
-    let proofs = Proofs::new(session.cache.root(), Inputs::new(&env), &program.file)?;
+    let inputs = Inputs::new(&env);
     let notes = tempfile::tempdir()?;
     // one machine at a time: two emulated ones on two cores took more than twice as long as one after the other, and a guest's
     // own guest hung
-    for (n, test) in tests.iter().enumerate() {
+    for (n, (program, test, name)) in tests.iter().enumerate() {
+        let proofs = Proofs::new(session.cache.root(), &inputs, &program.file)?;
         let known = if args.again { None } else { proofs.find(test) };
         if let Some(proof) = known {
             report.reused(test, &proof);
@@ -91,7 +98,7 @@ fn image_tests(common: &Common, args: &Test, program: &Program, report: &mut Rep
         eprintln!("test {} of {}: {test}", n + 1, tests.len());
         let notes = notes.path().join(n.to_string());
         fs::write(&notes, "")?;
-        let (start, passed) = (Instant::now(), program.run_one(test, &env, &notes)?);
+        let (start, passed) = (Instant::now(), program.run_one(name, &env, &notes)?);
         if session.cancel.is_cancelled() {
             return Err(Failure::new(Exit::Interrupted, "interrupted"));
         }

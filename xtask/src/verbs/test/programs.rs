@@ -78,10 +78,10 @@ impl Program {
         Ok(Group { passed, failed, took: start.elapsed(), said })
     }
 
-    /// Names of tests that contain a text; also of the ignored ones where these are wanted.
-    pub(super) fn list(&self, filter: Option<&str>, with_ignored: bool) -> Result<Vec<String>, Failure> {
+    /// Names of all tests; also of the ignored ones where these are wanted.
+    pub(super) fn list(&self, with_ignored: bool) -> Result<Vec<String>, Failure> {
         let names = |ignored: &[&str]| -> Result<Vec<String>, Failure> {
-            let output = self.command().args(["--list", "--format", "terse"]).args(ignored).args(filter).output()?;
+            let output = self.command().args(["--list", "--format", "terse"]).args(ignored).output()?;
             Ok(listed(&String::from_utf8_lossy(&output.stdout)))
         };
         let mut all = names(&[])?;

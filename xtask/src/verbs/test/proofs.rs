@@ -42,18 +42,18 @@ pub(super) struct Proof {
     pub(super) seconds: f64,
 }
 
-/// The successes in a cache.
+/// The successes in a cache of the tests in one program.
 #[derive(Debug)]
-pub(super) struct Proofs {
+pub(super) struct Proofs<'a> {
     folder: PathBuf,
-    inputs: Inputs,
+    inputs: &'a Inputs,
     program: Digest,
     host: String,
 }
 
-impl Proofs {
+impl<'a> Proofs<'a> {
     /// Of the tests in a program.
-    pub(super) fn new(cache: &Path, inputs: Inputs, program: &Path) -> Result<Self, Failure> {
+    pub(super) fn new(cache: &Path, inputs: &'a Inputs, program: &Path) -> Result<Self, Failure> {
         let folder = cache.join("tests");
         fs::create_dir_all(&folder)?;
         let host = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default().trim().to_owned();
@@ -91,7 +91,7 @@ impl Proofs {
     }
 
     /// The key of a test with these inputs as they are now; none when one of them has no value.
-    fn key<'a>(&self, test: &str, inputs: impl Iterator<Item = &'a str>) -> Option<Key> {
+    fn key<'n>(&self, test: &str, inputs: impl Iterator<Item = &'n str>) -> Option<Key> {
         let value = |name: &str| Some((name.to_owned(), self.inputs.value(name)?));
         let inputs = inputs.map(value).collect::<Option<_>>()?;
         Some(Key { test: test.to_owned(), program: self.program, host: self.host.clone(), inputs })
@@ -213,7 +213,7 @@ mod tests {
             fs::write(path, text).unwrap();
         }
 
-        fn proofs(&self, qemu: &str) -> Proofs {
+        fn inputs(&self, qemu: &str) -> Inputs {
             let path = |name: &str| self.0.path().join(name).into_os_string();
             let env = [
                 ("EVEK_DIST", path("dist")),
@@ -221,7 +221,11 @@ mod tests {
                 ("EVEK_VERSION", "1".into()),
                 ("EVEK_TOOLBOX_QEMU_AMD64", qemu.into()),
             ];
-            Proofs::new(&self.0.path().join("cache"), Inputs::new(&env), &self.0.path().join("program")).unwrap()
+            Inputs::new(&env)
+        }
+
+        fn proofs<'a>(&self, inputs: &'a Inputs) -> Proofs<'a> {
+            Proofs::new(&self.0.path().join("cache"), inputs, &self.0.path().join("program")).unwrap()
         }
     }
 
@@ -231,10 +235,10 @@ mod tests {
     #[test]
     fn a_success_holds_until_something_changes_that_the_test_used() {
         let world = World::new();
-        world.proofs("qemu").keep(TEST, NOTED, Duration::from_secs(60)).unwrap();
-        let holds = |qemu| world.proofs(qemu).find(TEST).is_some();
+        world.proofs(&world.inputs("qemu")).keep(TEST, NOTED, Duration::from_secs(60)).unwrap();
+        let holds = |qemu| world.proofs(&world.inputs(qemu)).find(TEST).is_some();
         assert!(holds("qemu"));
-        assert!(world.proofs("qemu").find("kvm::other").is_none());
+        assert!(world.proofs(&world.inputs("qemu")).find("kvm::other").is_none());
         assert!(!holds("another qemu"));
         for (path, unused) in [
             ("dist/amd64/1-xen-amd64/image.json", true),
@@ -243,7 +247,7 @@ mod tests {
             ("program", false),
             ("dist/amd64/1-kvm-amd64/image.json", false),
         ] {
-            world.proofs("qemu").keep(TEST, NOTED, Duration::from_secs(60)).unwrap();
+            world.proofs(&world.inputs("qemu")).keep(TEST, NOTED, Duration::from_secs(60)).unwrap();
             world.write(path, "changed");
             assert_eq!(holds("qemu"), unused, "{path}");
         }
@@ -252,7 +256,8 @@ mod tests {
     #[test]
     fn a_failure_and_an_input_without_a_value_leave_no_success() {
         let world = World::new();
-        let proofs = world.proofs("qemu");
+        let inputs = world.inputs("qemu");
+        let proofs = world.proofs(&inputs);
         proofs.keep(TEST, NOTED, Duration::from_secs(60)).unwrap();
         proofs.forget(TEST).unwrap();
         proofs.forget(TEST).unwrap();
