@@ -80,6 +80,7 @@ pub(crate) fn replace(path: &Path, content: &str) -> Result<bool, Error> {
     file.write_all(content.as_bytes())
         .and_then(|()| file.sync_all())
         .and_then(|()| fs::rename(&fresh, path))
+        .and_then(|()| fs::File::open(folder)?.sync_all())
         .map_err(|error| Error::io("write", path, error))?;
     Ok(true)
 }

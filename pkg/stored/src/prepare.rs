@@ -85,6 +85,7 @@ impl Index {
         fs::write(&temporary, text)
             .and_then(|()| File::open(&temporary)?.sync_all())
             .and_then(|()| fs::rename(&temporary, &path))
+            .and_then(|()| File::open(&self.root)?.sync_all())
             .map_err(io_error("write", &path))
     }
 

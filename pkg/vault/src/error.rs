@@ -9,6 +9,9 @@ pub(crate) enum Error {
     /// A file, folder or device cannot be used.
     #[error("cannot {action} {}: {source}", path.display())]
     Io { action: &'static str, path: PathBuf, source: io::Error },
+    /// A durable file cannot be written.
+    #[error("{0}")]
+    Durable(#[from] device::Error),
     /// A command of the system failed.
     #[error("`{command}` failed: {problem}")]
     Command { command: String, problem: String },
@@ -43,6 +46,9 @@ pub(crate) enum Error {
         folder.display()
     )]
     Definitions { folder: PathBuf, found: usize },
+    /// Nobody knows how the owner wants P3.
+    #[error("P3 is not made, because CONFIG with vault.yml cannot be used: {reason}; write CONFIG again, then restart")]
+    NoConfig { reason: String },
     /// The owner wants no P3 here.
     #[error(
         "P3 is not made, because vault.yml of CONFIG says `without_tpm: refuse`: {problem}; or write `plain` or `key` there"

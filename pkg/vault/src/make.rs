@@ -9,7 +9,10 @@ use crate::{
     paths::Paths,
     tpm::{Policy, Tpm, registers_option},
 };
-use device::identity::MachineId;
+use device::{
+    identity::MachineId,
+    standing::{Part, Standing},
+};
 use std::{fs, io, path::PathBuf, thread};
 
 const LABEL: &str = "Label=P3";
@@ -64,6 +67,9 @@ pub(crate) fn make(paths: &Paths) -> Result<(), Error> {
 /// How a P3 that is not there is made. A TPM that nothing is measured into is none: a P3 that is sealed to it would be bound
 /// to nothing, or would never open.
 fn how(paths: &Paths) -> Result<How, Error> {
+    if let Standing::Temporary { reason } = Standing::read(&paths.run, Part::Config)? {
+        return Err(Error::NoConfig { reason });
+    }
     let problem = match Tpm::find(paths) {
         Ok(tpm) => match tpm.unmeasured()? {
             None if measure::marker(paths).exists() => return Ok(How::Tpm),

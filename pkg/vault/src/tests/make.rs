@@ -1,5 +1,6 @@
 use super::{Device, STUB_MEASURED};
 use crate::{error::Error, make::make, open::open, status::Report};
+use device::standing::{Part, Standing};
 use std::fs;
 
 const OTHER: &str = "[Partition]\nLabel=IMGB\nSizeMinBytes=1\n";
@@ -123,6 +124,20 @@ fn nothing_is_sealed_before_config_is_measured() {
     fs::remove_file(device.path("run/config-measured")).unwrap();
     assert!(matches!(make(&device.paths), Err(Error::NotMeasured)));
     assert_eq!(device.calls(), [""; 0]);
+}
+
+/// An owner whose CONFIG is broken may have said that P3 is to be encrypted.
+#[test]
+fn nothing_is_made_where_a_stand_in_is_in_config_s_place() {
+    let device = defined(Device::new());
+    let reason = "bad superblock".to_owned();
+    Standing::Temporary { reason }.write(&device.path("run"), Part::Config).unwrap();
+    let error = make(&device.paths).unwrap_err();
+    assert!(error.to_string().contains("cannot be used: bad superblock"), "{error}");
+    assert_eq!(device.calls(), [""; 0]);
+    Standing::Kept.write(&device.path("run"), Part::Config).unwrap();
+    make(&device.paths).unwrap();
+    assert_eq!(device.calls(), [format!("{REPART} @/disk")]);
 }
 
 #[test]
