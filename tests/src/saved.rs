@@ -131,6 +131,9 @@ fn save(planned: &Planned, key: &str, machines: &Path, folder: &Path) -> Result<
     // whatever the first test wants of a reset, one during the start is a fault
     own.reboots = false;
     own.records = false;
+    for name in named_files(&own.extra) {
+        fs::copy(planned.machine.dir.join(name), temporary.path().join(name))?;
+    }
     let mut booting = planned.with(own).start();
     let limit = booting.limit(120);
     booting.guest.wait_for(Until::Ssh, limit)?;
@@ -151,6 +154,15 @@ fn save(planned: &Planned, key: &str, machines: &Path, folder: &Path) -> Result<
         _ => Ok(()),
     }
 }
+
+/// The files in the machine's folder that QEMU's arguments name: a test has written them there, such as the image of a stick.
+fn named_files(args: &[String]) -> impl Iterator<Item = &str> {
+    let place = |arg: &str| arg.find(FOLDER).map(|at| at + FOLDER.len());
+    args.iter().filter_map(move |arg| arg[place(arg)?..].split(',').next())
+}
+
+/// The machine's folder, as QEMU sees it.
+const FOLDER: &str = "/vm/machine/";
 
 /// How folders of machines that are not saved yet begin.
 const TEMPORARY: &str = ".new-";
@@ -216,6 +228,12 @@ fn read<T: serde::de::DeserializeOwned>(path: &PathBuf) -> T {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn files_of_a_machine_are_those_that_its_arguments_name() {
+        let args = ["-device", "usb", "-drive", "if=none,file=/vm/machine/stick.img,format=raw", "file=/vm/disk.raw"];
+        assert_eq!(named_files(&args.map(str::to_owned)).collect::<Vec<_>>(), ["stick.img"]);
+    }
 
     fn machine(machines: &Path, name: &str, age: u64) {
         let folder = machines.join(name);
