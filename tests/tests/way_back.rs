@@ -1,8 +1,11 @@
 //! Broken state never takes a device away: each failure of docs/recovery.md leaves a way in.
 
-use boot_tests::{Boot, Checks, boot, system};
+use boot_tests::{Boot, Checks, boot, described, image, scratch, system};
 use serde_json::Value;
-use std::time::Duration;
+use std::{
+    fs::{self, File},
+    time::Duration,
+};
 use types::{Arch, Bytes, Flavour};
 use vm::{Guest, Until};
 
@@ -99,18 +102,25 @@ fn neither_a_cut_off_host_key_nor_broken_partitions_keep_the_owner_out() {
     checks.finish();
 }
 
-/// The image once more, as another disk that keeps nothing.
-fn twin(device: &[&str]) -> Vec<String> {
-    let drive = "if=none,id=twin,format=raw,snapshot=on,file=/vm/disk.raw";
-    ["-drive", drive].iter().chain(device).map(|arg| (*arg).to_owned()).collect()
+/// The image once more, as another disk of a machine.
+fn twin(name: &str, device: &[&str]) -> Vec<String> {
+    let folder = scratch().join(name);
+    fs::create_dir_all(&folder).expect("the machine's folder");
+    let image = image(Flavour::Kvm, ARCH);
+    let from = File::open(image.join(&described(&image).files["raw"])).expect("the image");
+    let to = File::create(folder.join("twin.raw")).expect("its copy");
+    to.set_len(from.metadata().expect("the image").len()).expect("a copy as long");
+    disk::copy_sparse(&from, &to, 0, &mut |_| ()).expect("a copy");
+    ["-drive", "if=none,id=twin,format=raw,file=/vm/machine/twin.raw"].iter().chain(device).map(|arg| (*arg).to_owned()).collect()
 }
 
 #[test]
 #[ignore = "long: make test-all"]
 fn of_two_disks_with_one_image_the_one_is_used_that_the_firmware_has_started() {
     // by its name it comes first, and its CONFIG has no key
-    let extra = twin(&["-device", "nvme,drive=twin,serial=twin"]);
-    let booting = boot(Boot { extra, ..Boot::of("way-back-two-disks", Flavour::Kvm, ARCH) });
+    let name = "way-back-two-disks";
+    let extra = twin(name, &["-device", "nvme,drive=twin,serial=twin"]);
+    let booting = boot(Boot { extra, ..Boot::of(name, Flavour::Kvm, ARCH) });
     let limit = booting.limit(60);
     let mut guest = booting.guest;
     let mut checks = Checks::default();
@@ -168,7 +178,7 @@ fn the_first_stage_finds_its_disk_behind_every_controller_that_firmware_starts_f
         ("way-back-ehci", &["-device", "usb-ehci,id=e", "-device", "usb-storage,drive=twin,bus=e.0,bootindex=0"]),
         ("way-back-sd", &["-device", "sdhci-pci", "-device", "sd-card,drive=twin"]),
     ] {
-        let booting = boot(Boot { extra: twin(device), ..Boot::of(name, Flavour::Kvm, ARCH) });
+        let booting = boot(Boot { extra: twin(name, device), ..Boot::of(name, Flavour::Kvm, ARCH) });
         let limit = booting.limit(60);
         let mut guest = booting.guest;
         let found = guest.wait_for(Until::Serial("evek-init: slot IMGA is "), limit);
