@@ -63,6 +63,7 @@ pub(crate) fn all(defs: &Definitions, sources: &Sources) -> Vec<Error> {
     check.known_packages(&defs.rootfs.packages);
     check.folder("rootfs", defs.rootfs.files.as_ref());
     check.kernel();
+    check.known_layout(&defs.rootfs.layout);
     defs.layouts.values().for_each(|layout| check.layout(layout));
     defs.images.values().for_each(|image| check.image(image));
     check.deb_names(&defs.toolbox.backports);
@@ -199,6 +200,16 @@ impl<'a> Check<'a> {
         }
     }
 
+    fn known_layout(&mut self, name: &Located<String>) -> Option<&'a DiskLayout> {
+        let found = self.defs.layouts.get(&name.value);
+        if found.is_none() {
+            let known = self.defs.layouts.keys().cloned().collect();
+            let problem = Problem::UnknownName { what: "layout", name: name.value.clone(), known };
+            self.errors.push(self.sources.error(&name.at, problem));
+        }
+        found
+    }
+
     fn layout(&mut self, layout: &DiskLayout) {
         let mut numbers = BTreeSet::new();
         for partition in &layout.partitions {
@@ -214,11 +225,7 @@ impl<'a> Check<'a> {
 
     /// An image names partitions by their labels, so a layout must not use a label twice.
     fn image(&mut self, image: &ImageDef) {
-        let Some(layout) = self.defs.layouts.get(&image.layout.value) else {
-            let known = self.defs.layouts.keys().cloned().collect();
-            let problem = Problem::UnknownName { what: "layout", name: image.layout.value.clone(), known };
-            return self.errors.push(self.sources.error(&image.layout.at, problem));
-        };
+        let Some(layout) = self.known_layout(&image.layout) else { return };
         if image.shim {
             let at = |word| self.sources.find(word, &image.layout.at);
             let (enroll, shim) = (at("enroll_keys"), at("shim"));
@@ -237,25 +244,16 @@ impl<'a> Check<'a> {
                 self.rule(&partition.label.at, format!("two partitions are labelled `{}`", partition.label));
             }
         }
-        let content = image.content.iter().map(|(label, content)| (label, self.sources.find(label, &content.at)));
-        let named: Vec<_> =
-            content.chain(image.first_boot.iter().map(|label| (&label.value, label.at.clone()))).collect();
-        for (label, at) in named {
-            if !labels.contains(label) {
-                let known = labels.iter().map(|l| (*l).clone()).collect();
-                let problem = Problem::UnknownName { what: "partition", name: label.clone(), known };
-                self.errors.push(self.sources.error(&at, problem));
-            }
+        for (label, content) in image.content.iter().filter(|(label, _)| !labels.contains(label)) {
+            let known = labels.iter().map(|l| (*l).clone()).collect();
+            let problem = Problem::UnknownName { what: "partition", name: label.clone(), known };
+            self.errors.push(self.sources.error(&self.sources.find(label, &content.at), problem));
         }
     }
 
     fn must_fit(&mut self, hv: &Hv) {
         for (role, name) in &hv.must_fit {
-            if !self.defs.layouts.contains_key(&name.value) {
-                let known = self.defs.layouts.keys().cloned().collect();
-                let problem = Problem::UnknownName { what: "layout", name: name.value.clone(), known };
-                self.errors.push(self.sources.error(&name.at, problem));
-            }
+            self.known_layout(name);
             if *role == PartitionType::Persist {
                 self.rule(&name.at, "no image is written into a partition of type persist".to_owned());
             }

@@ -4,20 +4,20 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use types::Bytes;
 
-/// `images/<name>.yml`: the parts of a disk image.
+/// `images/<name>.yml`: the recipe of an image.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ImageDef {
     /// One line for people.
     pub summary: String,
+    /// What it is.
+    pub kind: ImageKind,
     /// The layout of its partitions: a file of `layouts/`.
     pub layout: Located<String>,
-    /// Contents of partitions, by label. Other partitions stay empty.
+    /// Contents of partitions, by label. The image has these partitions only and stays small: the device makes the others of
+    /// its own layout at its first boot.
     #[serde(default)]
     pub content: BTreeMap<String, Located<PartitionContent>>,
-    /// Labels of partitions that the device makes at its first boot. The image does not contain them and stays small.
-    #[serde(default)]
-    pub first_boot: Vec<Located<String>>,
     /// Whether a device whose firmware has no platform key enrolls the keys of the image's signatures.
     #[serde(default)]
     pub enroll_keys: EnrollKeys,
@@ -47,30 +47,27 @@ pub struct Partition {
     pub size: Bytes,
     /// Its content.
     pub content: PartitionContent,
-    /// Not in the image: the device makes it at its first boot.
-    pub first_boot: bool,
-    /// Takes the rest of the device's disk; `size` is then the minimum.
-    pub grow: bool,
-    /// Its least size on a device whose disk is too small.
-    pub least: Option<Bytes>,
 }
 
 impl ImageDef {
     /// The partitions of the image, in the order they have on the disk.
     #[must_use]
     pub fn partitions(&self, layout: &DiskLayout) -> Vec<Partition> {
-        let partition = |p: &LayoutPartition| Partition {
-            number: p.number.value,
-            label: p.label.value.clone(),
-            role: p.role,
-            size: p.size,
-            content: self.content.get(&p.label.value).map_or(PartitionContent::Empty, |content| content.value),
-            first_boot: self.first_boot.contains(&p.label),
-            grow: p.grow,
-            least: p.least,
+        let partition = |p: &LayoutPartition| {
+            let content = self.content.get(&p.label.value)?.value;
+            let (number, label) = (p.number.value, p.label.value.clone());
+            Some(Partition { number, label, role: p.role, size: p.size, content })
         };
-        layout.partitions.iter().map(partition).collect()
+        layout.partitions.iter().filter_map(partition).collect()
     }
+}
+
+/// The kind of an image, which decides what is made of its parts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum ImageKind {
+    /// A disk that a device runs from.
+    Disk,
 }
 
 /// The purpose of a partition.
@@ -150,4 +147,15 @@ pub enum Format {
     Raw,
     /// QEMU's format.
     Qcow2,
+}
+
+impl Format {
+    /// The word in definitions, which is the end of the file's name, too.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Raw => "raw",
+            Self::Qcow2 => "qcow2",
+        }
+    }
 }

@@ -31,7 +31,7 @@ pub use accounts::{Group, User};
 pub use deb::{BadDeb, Deb};
 pub use glob::{BadGlob, PathGlob};
 pub use hv::{Hv, HvKernel, HvRootfs, Xen, XenArch};
-pub use image::{EnrollKeys, Format, ImageDef, Partition, PartitionContent, PartitionType};
+pub use image::{EnrollKeys, Format, ImageDef, ImageKind, Partition, PartitionContent, PartitionType};
 pub use kernel::{
     ConfigBase, Kernel, KernelArch, KernelBuild, KernelSource, Lint, Modules, NeededOption, Needs, OptionValue,
 };

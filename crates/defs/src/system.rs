@@ -55,6 +55,8 @@ pub struct Rootfs {
     /// Empty folders, such as mount points: nothing can make them later on a read-only root.
     #[serde(default)]
     pub folders: Vec<String>,
+    /// The layout of a device's disk, a file of `layouts/`: systemd-repart makes what the disk lacks of it.
+    pub layout: Located<String>,
     /// The product's part of the names of devices: they are called `<hostname>-<8 digits>`.
     #[serde(default)]
     pub hostname: Option<String>,

@@ -8,7 +8,7 @@ const GOOD: [(&str, &str); 10] = [
     ("pkg/base/pkg.yml", "name: base\nsummary: Base\ndebs: [libc-bin, bash]\n"),
     ("pkg/time/pkg.yml", "name: time\nsummary: Clock\nbase: base\nservice:\n  exec: [chronyd]\n"),
     ("pkg/ssh/pkg.yml", "name: ssh\nsummary: Doors\nservice:\n  exec: [sshd]\n  after:\n    - time\n"),
-    ("rootfs/rootfs.yml", "summary: Root\nbase: base\ndebs: [systemd]\nunits: {enable: [a.service]}\n"),
+    ("rootfs/rootfs.yml", "summary: Root\nbase: base\nlayout: ours\ndebs: [systemd]\nunits: {enable: [a.service]}\n"),
     ("kernel/kernel.yml", "summary: Kernel\narch:\n  amd64: {debs: [linux-image-amd64]}\n"),
     (
         "kernel/lint.yml",
@@ -18,7 +18,7 @@ const GOOD: [(&str, &str); 10] = [
         "hv/kvm.yml",
         "summary: KVM\npackages: [time, ssh]\nsysctl: {net.ipv4.ip_forward: 1}\nbudgets: {store: 300MiB, root: 9MiB, uki: 9MiB, esp: 9MiB, base: 9MiB, time: 9MiB, ssh: 1MiB}\n",
     ),
-    ("images/live.yml", "summary: Live\nlayout: ours\ncontent: {EFI System: esp}\nfirst_boot: [P3]\nformats: [raw]\n"),
+    ("images/live.yml", "summary: Live\nkind: disk\nlayout: ours\ncontent: {EFI System: esp}\nformats: [raw]\n"),
     (
         "layouts/ours.yml",
         "summary: Ours\npartitions:\n\
@@ -156,6 +156,6 @@ fn every_layout_that_eve_installed_is_there() {
         let expected: &[u32] = if since == "17.1.0" { &[1, 2, 3, 4, 7, 9] } else { &[1, 2, 3, 4, 9] };
         assert_eq!(numbers, expected, "{since}");
     }
-    let ours = &all.layouts[&all.images["live"].layout.value];
+    let ours = &all.layouts[&all.rootfs.layout.value];
     assert!(ours.since.is_none() && ours.size(PartitionType::Slot) == Some(types::Bytes::gib(10)));
 }

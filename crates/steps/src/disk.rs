@@ -63,7 +63,7 @@ pub(crate) fn kind(role: defs::PartitionType) -> PartitionType {
 
 /// The disk of an image definition, with its contents.
 pub(crate) fn layout(defs: &Definitions, image: &ImageDef, contents: &Contents) -> Layout {
-    let partitions = defs.partitions(image).into_iter().filter(|p| !p.first_boot).map(|p| {
+    let partitions = defs.partitions(image).into_iter().map(|p| {
         let (content, guid) = match p.content {
             PartitionContent::Esp => (Some(contents.esp.clone()), None),
             PartitionContent::Store => (Some(contents.slot.clone()), Some(Guid::of_root_hash(contents.root_hash))),

@@ -1,7 +1,7 @@
 //! The images of a flavour as an OCI image layout of tar layers, for skopeo, umoci and registries.
 
 use crate::{
-    Error, Targets,
+    Error, Part, Targets,
     slot::{Image, Store},
 };
 use graph::{Built, Cache, Graph};
@@ -23,8 +23,9 @@ pub fn export_oci(
     built: &Built,
     folder: &Path,
 ) -> Result<Vec<String>, Error> {
-    let missing = || graph::Error::UnknownStep { id: targets.slot.clone(), wanted_by: None, like: vec![] };
-    let step = graph.get(&targets.slot).ok_or_else(missing)?;
+    let (slot, _) = targets.part(Part::Slot)?;
+    let missing = || graph::Error::UnknownStep { id: slot.clone(), wanted_by: None, like: vec![] };
+    let step = graph.get(slot).ok_or_else(missing)?;
     let store: Store = serde_json::from_value(serde_json::Value::Object(step.params.clone()))
         .expect("the planner wrote these parameters from this type");
     let layer = |name: &String| -> Result<Layer, Error> {

@@ -1,6 +1,6 @@
 //! Compares an image's sizes with budgets and layouts.
 
-use crate::{Error, Project, Target, Targets};
+use crate::{Error, Part, Project, Target, Targets};
 use ::disk::fat;
 use ::size::{Fit, Kind, MustFit, Node, PartFit, Report};
 use defs::{Definitions, DiskLayout, PartitionType};
@@ -19,10 +19,10 @@ pub fn report(
     targets: &Targets,
     built: &Built,
 ) -> Result<Report, Error> {
-    let missing = || graph::Error::UnknownStep { id: targets.size.clone(), wanted_by: None, like: vec![] };
-    let output = built.get(&targets.size, "tree").ok_or_else(missing)?;
-    let tree: Node = serde_json::from_slice(&cache.cas().read(&output.digest)?)
-        .map_err(|source| Error::Sizes { step: targets.size.to_string(), source })?;
+    let sizes = cache.cas().read(&targets.digest(Part::Sizes, built)?)?;
+    let step = targets.part(Part::Sizes)?.0;
+    let tree: Node =
+        serde_json::from_slice(&sizes).map_err(|source| Error::Sizes { step: step.to_string(), source })?;
     let hv = project.defs.flavour(target.flavour)?;
     let limits = hv.limits(target.arch).map(|(name, limit)| (name.to_owned(), limit.at.to_string(), limit.value));
     let must_fit = hv.must_fit.iter().map(|(role, layout)| MustFit {
@@ -37,7 +37,7 @@ pub fn report(
 /// An image compared with all layouts: ours, then EVE's, the newest first.
 fn fits(defs: &Definitions, tree: &Node) -> Result<Vec<Fit>, Error> {
     let stored = |kind, name| tree.find(kind, name).map_or(Bytes(0), |node| node.stored);
-    let own = defs.images.get("live").and_then(|live| defs.layouts.get(&live.layout.value));
+    let own = defs.layouts.get(&defs.rootfs.layout.value);
     let own_esp = own.and_then(|layout| layout.size(PartitionType::Esp)).unwrap_or_default();
     // an update writes its EFI program beside the running one
     let esp = stored(Kind::Partition, "esp").0.saturating_sub(fat::overhead(own_esp)?.0);

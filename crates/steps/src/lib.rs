@@ -52,7 +52,7 @@ pub use image_json::{BlobJson, ImageJson, PartitionJson, SigningJson};
 pub use inputs::Inputs;
 pub use judge::report;
 pub use module_signing::ModuleSigner;
-pub use project::{Project, Target, Targets};
+pub use project::{Part, Project, Target, Targets};
 pub use publish::{Artefact, Published};
 pub use publish_update::{PublishedUpdate, UpdateParts, pack};
 pub use signing::with_policy;
@@ -109,6 +109,12 @@ pub enum Error {
     NoImage {
         /// The image.
         name: String,
+    },
+    /// An image's recipe has no such part.
+    #[error("the image has no part {part}, which this needs: see its recipe in images/")]
+    NoPart {
+        /// The part.
+        part: String,
     },
     /// A kernel from source has no owner to sign its modules.
     #[error(

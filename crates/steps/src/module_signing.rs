@@ -114,13 +114,13 @@ mod tests {
         let mut signer = ModuleSigner::new(&keys(&dir.path().join("keys")));
         let signatures = Digest::of(b"signatures");
         signer.add(Arch::Amd64, signatures);
-        let (graph, _) = project(KernelSource::Build, Some(signer)).plan(TARGET).unwrap();
+        let (graph, _) = project(KernelSource::Build, Some(signer)).plan("live", TARGET).unwrap();
         assert_eq!(readers(&graph), ["modules@amd64"]);
         let step = graph.get(&"modules@amd64".into()).unwrap();
         assert_eq!(step.inputs["signatures"], Input::Blob(signatures));
 
         // Debian has signed its own
-        let (graph, _) = project(KernelSource::Debian, None).plan(TARGET).unwrap();
+        let (graph, _) = project(KernelSource::Debian, None).plan("live", TARGET).unwrap();
         assert!(graph.get(&"modules@amd64".into()).is_none());
         let readers = readers(&graph);
         assert!(["erofs/modules@amd64", "initramfs/kvm@amd64"].iter().all(|id| readers.contains(id)), "{readers:?}");
@@ -136,7 +136,7 @@ mod tests {
             graph.get(&"kernel-build@amd64".into()).unwrap().params["certificate"].clone()
         };
         assert_ne!(certificate("ours"), certificate("theirs"));
-        let nobody = project(KernelSource::Build, None).plan(TARGET).map(drop).unwrap_err().to_string();
+        let nobody = project(KernelSource::Build, None).plan("live", TARGET).map(drop).unwrap_err().to_string();
         assert!(nobody.contains("name keys with --keys"), "{nobody}");
     }
 

@@ -2,10 +2,13 @@
 
 use crate::{Error, firmware::Esp, module_signing::ModuleSigner, planner::Planner, wanted::host};
 use defs::{Definitions, ImageDef, PartitionType};
-use graph::{Graph, StepId};
+use graph::{Built, Graph, StepId};
 use lock::Lock;
-use std::path::Path;
-use types::{Arch, Bytes, Flavour};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::Path,
+};
+use types::{Arch, Bytes, Digest, Flavour};
 
 /// A checkout with its lock, read and checked.
 #[derive(Clone)]
@@ -20,7 +23,7 @@ pub struct Project {
     pub modules: Option<ModuleSigner>,
 }
 
-/// An image to build: a flavour for an architecture.
+/// What an image is built for: a flavour and an architecture.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Target {
     /// The flavour.
@@ -29,25 +32,38 @@ pub struct Target {
     pub arch: Arch,
 }
 
-/// The steps of a disk's parts.
-#[derive(Debug, Clone)]
+/// A part of an image.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Part {
+    /// The content of a slot: the store and its verity tree.
+    Slot,
+    /// What the kernel needs to know of the slot: [`crate::Root`].
+    Root,
+    /// The documents of the store, for an update: [`crate::StoreParts`].
+    Store,
+    /// systemd-boot.
+    Loader,
+    /// shim, where the firmware starts it instead of the loader.
+    Shim,
+    /// shim's manager of keys.
+    MokManager,
+    /// The program that systemd-boot starts.
+    Uki,
+    /// The EFI system partition, with programs that nobody has signed.
+    Esp,
+    /// The volume for the owner's files.
+    Config,
+    /// The sizes of all parts.
+    Sizes,
+}
+
+/// The steps of an image.
+#[derive(Debug, Clone, Default)]
 pub struct Targets {
-    /// Outputs `slot`, `root`.
-    pub slot: StepId,
-    /// Outputs `loader`, systemd-boot, and `addon`, which no disk has.
-    pub loader: StepId,
-    /// Outputs `uefi-shim`, `mok-manager`, if the firmware starts shim instead of the loader.
-    pub shim: Option<StepId>,
-    /// Output `uki`.
-    pub uki: StepId,
-    /// Output `esp`.
-    pub esp: StepId,
-    /// Output `config`.
-    pub config: StepId,
-    /// Output `tree`: the sizes of all parts.
-    pub size: StepId,
-    /// Steps without outputs on the disk that must succeed before it is published.
-    pub checks: Vec<StepId>,
+    /// The step and its output that make each part.
+    pub(crate) parts: BTreeMap<Part, (StepId, &'static str)>,
+    /// Steps without parts that must succeed before the image is published.
+    pub(crate) checks: Vec<StepId>,
 }
 
 impl std::fmt::Display for Target {
@@ -60,8 +76,25 @@ impl Targets {
     /// All of them.
     #[must_use]
     pub fn all(&self) -> Vec<StepId> {
-        let parts = [&self.slot, &self.loader, &self.uki, &self.esp, &self.config, &self.size];
-        parts.into_iter().chain(&self.shim).chain(&self.checks).cloned().collect()
+        let all: BTreeSet<_> = self.parts.values().map(|(step, _)| step).chain(&self.checks).collect();
+        all.into_iter().cloned().collect()
+    }
+
+    pub(crate) fn has(&self, part: Part) -> bool {
+        self.parts.contains_key(&part)
+    }
+
+    /// The step and its output that make a part.
+    pub(crate) fn part(&self, part: Part) -> Result<(&StepId, &'static str), Error> {
+        let missing = || Error::NoPart { part: format!("{part:?}") };
+        self.parts.get(&part).map(|(step, output)| (step, *output)).ok_or_else(missing)
+    }
+
+    /// The digest of a part.
+    pub(crate) fn digest(&self, part: Part, built: &Built) -> Result<Digest, Error> {
+        let (step, output) = self.part(part)?;
+        let missing = || graph::Error::UnknownStep { id: step.clone(), wanted_by: None, like: vec![] };
+        Ok(built.get(step, output).ok_or_else(missing)?.digest)
     }
 }
 
@@ -80,54 +113,49 @@ impl Project {
     }
 
     /// The settings of an image's EFI system partition.
-    pub(crate) fn esp(&self, target: Target) -> Result<Esp, Error> {
-        Ok(Esp {
+    pub(crate) fn esp(&self, image: &ImageDef, target: Target) -> Esp {
+        Esp {
             arch: target.arch,
             name: format!("evek-{}", self.full_version(target)),
-            size: self.partition(PartitionType::Esp)?,
-            enroll_keys: self.live()?.enroll_keys.as_str().to_owned(),
-        })
+            size: self.partition(image, PartitionType::Esp),
+            enroll_keys: image.enroll_keys.as_str().to_owned(),
+        }
     }
 
-    /// The size of the disk's first partition of a type.
-    pub(crate) fn partition(&self, role: PartitionType) -> Result<Bytes, Error> {
-        let partitions = self.defs.partitions(self.live()?);
-        Ok(partitions.into_iter().find(|p| p.role == role && !p.first_boot).map_or(Bytes(0), |p| p.size))
+    /// The size of an image's first partition of a type.
+    pub(crate) fn partition(&self, image: &ImageDef, role: PartitionType) -> Bytes {
+        let partitions = self.defs.partitions(image);
+        partitions.into_iter().find(|p| p.role == role).map_or(Bytes(0), |p| p.size)
     }
 
-    /// Whether the firmware starts shim and so needs no keys of the owner.
+    /// The recipe of an image: `images/<name>.yml`.
     ///
     /// # Errors
-    /// When no disk is defined.
-    pub fn begins_with_shim(&self) -> Result<bool, Error> {
-        Ok(self.live()?.shim)
+    /// When there is no such file.
+    pub fn recipe(&self, name: &str) -> Result<&ImageDef, Error> {
+        self.defs.images.get(name).ok_or_else(|| Error::NoImage { name: name.into() })
     }
 
-    /// The definition of the disk.
-    pub(crate) fn live(&self) -> Result<&ImageDef, Error> {
-        self.defs.images.get("live").ok_or_else(|| Error::NoImage { name: "live".into() })
-    }
-
-    /// The steps of an image.
+    /// The steps of an image, by the name of its recipe.
     ///
     /// # Errors
     /// When the lock lacks something, or a source cannot be read.
-    pub fn plan(&self, target: Target) -> Result<(Graph, Targets), Error> {
+    pub fn plan(&self, image: &str, target: Target) -> Result<(Graph, Targets), Error> {
         let mut plan = Planner::new(self, target);
-        let targets = plan.image()?;
+        let targets = plan.image(image)?;
         Ok((plan.finish(), targets))
     }
 
-    /// The steps of several images in one graph. Images share equal steps.
+    /// The steps of an image for several targets in one graph. Images share equal steps.
     ///
     /// # Errors
     /// As [`Self::plan`].
-    pub fn plan_all(&self, targets: &[Target]) -> Result<(Graph, Vec<(Target, Targets)>), Error> {
+    pub fn plan_all(&self, image: &str, targets: &[Target]) -> Result<(Graph, Vec<(Target, Targets)>), Error> {
         let mut plan = Planner::new(self, Target { flavour: Flavour::Kvm, arch: host()? });
         let mut all = Vec::new();
         for &target in targets {
             plan.target(target);
-            all.push((target, plan.image()?));
+            all.push((target, plan.image(image)?));
         }
         Ok((plan.finish(), all))
     }

@@ -1,7 +1,7 @@
 //! Publishing images: `dist/<arch>/<version>/`, and the link `dist/<arch>/current` to it.
 
 use crate::{
-    Error, Project, Target, Targets,
+    Error, Part, Project, Target, Targets,
     disk::{Contents, layout},
     firmware::whole_file,
     image_json::{BlobJson, ImageJson, PartitionJson, SigningJson},
@@ -11,8 +11,8 @@ use crate::{
 use ::size::Report;
 use boot::loader;
 use boot::measure::{CONFIG_PCR, PCR, PHASES, Register, config_event, is_measured, measure};
-use defs::Format;
-use graph::{Built, Cache, Graph, Input, StepId};
+use defs::ImageDef;
+use graph::{Built, Cache, Graph, Input};
 use serde::{Deserialize, Serialize};
 use sign::{Keys, Role};
 use std::{
@@ -39,7 +39,7 @@ impl Published {
     /// The disk as raw bytes.
     #[must_use]
     pub fn raw(&self) -> PathBuf {
-        self.folder.join(self.image.files.get("raw").map_or("live.raw", String::as_str))
+        self.folder.join(self.image.files.get("raw").map_or("", String::as_str))
     }
 }
 
@@ -54,6 +54,8 @@ struct Stamp {
 pub struct Artefact<'a> {
     /// The checkout.
     pub project: &'a Project,
+    /// The name of its recipe, with which the names of its files begin.
+    pub image: &'a str,
     /// Its flavour and architecture.
     pub target: Target,
     /// The cache with its parts.
@@ -85,10 +87,10 @@ impl Artefact<'_> {
     pub fn publish(&self, keys: Option<&Keys>, dist: &Path) -> Result<Published, Error> {
         self.judge()?;
         let mut parts = Parts {
-            uki: self.blob(&self.targets.uki, "uki")?,
-            esp: self.blob(&self.targets.esp, "esp")?,
-            slot: self.blob(&self.targets.slot, "slot")?,
-            config: self.blob(&self.targets.config, "config")?,
+            uki: self.blob(Part::Uki)?,
+            esp: self.blob(Part::Esp)?,
+            slot: self.blob(Part::Slot)?,
+            config: self.blob(Part::Config)?,
         };
         let mut image = self.describe(&parts, keys)?;
         let sizes = serde_json::to_string(self.sizes).expect("it has no maps") + "\n";
@@ -103,10 +105,10 @@ impl Artefact<'_> {
             image = known;
         } else {
             if let Some(keys) = keys {
-                let loader = self.blob(&self.targets.loader, "loader")?;
+                let loader = self.blob(Part::Loader)?;
                 let signed = Signed::new(keys, &image.version, self.cache.cas(), loader, parts.uki)?;
                 parts.uki = signed.uki;
-                parts.esp = signed.esp(self.project.esp(self.target)?, self.shim(keys)?, self.cache.cas())?;
+                parts.esp = signed.esp(self.project.esp(self.recipe()?, self.target), self.shim(keys)?, self.cache.cas())?;
                 image = self.describe(&parts, Some(keys))?;
             }
             self.write(&parts, &image, &sizes, &folder)?;
@@ -120,13 +122,15 @@ impl Artefact<'_> {
 
     /// shim and its files, with the owner's certificate to enroll.
     fn shim(&self, keys: &Keys) -> Result<Option<loader::Shim>, Error> {
-        let Some(step) = &self.targets.shim else { return Ok(None) };
-        let content = |output: &str| {
-            let path = self.cache.cas().path(&self.blob(step, output)?);
+        if !self.targets.has(Part::Shim) {
+            return Ok(None);
+        }
+        let content = |part| {
+            let path = self.cache.cas().path(&self.blob(part)?);
             whole_file(path).map_err(|e| Error::Signed { problem: e.to_string() })
         };
         let certificate = Some(keys.certificate(Role::Db).der().to_owned());
-        Ok(Some(loader::Shim { program: content("uefi-shim")?, manager: content("mok-manager")?, certificate }))
+        Ok(Some(loader::Shim { program: content(Part::Shim)?, manager: content(Part::MokManager)?, certificate }))
     }
 
     pub(crate) fn judge(&self) -> Result<(), Error> {
@@ -138,15 +142,18 @@ impl Artefact<'_> {
         if misfits.is_empty() { Ok(()) } else { Err(Error::DoesNotFit(misfits)) }
     }
 
-    pub(crate) fn blob(&self, step: &StepId, output: &str) -> Result<Digest, Error> {
-        let missing = || graph::Error::UnknownStep { id: step.clone(), wanted_by: None, like: vec![] };
-        Ok(self.built.get(step, output).ok_or_else(missing)?.digest)
+    pub(crate) fn blob(&self, part: Part) -> Result<Digest, Error> {
+        self.targets.digest(part, self.built)
+    }
+
+    fn recipe(&self) -> Result<&ImageDef, Error> {
+        self.project.recipe(self.image)
     }
 
     pub(crate) fn root(&self) -> Result<Root, Error> {
-        let root = self.cache.cas().read(&self.blob(&self.targets.slot, "root")?)?;
-        serde_json::from_slice(&root)
-            .map_err(|e| err("read", Path::new(self.targets.slot.as_str()))(io::Error::other(e)))
+        let root = self.cache.cas().read(&self.blob(Part::Root)?)?;
+        let step = self.targets.part(Part::Root)?.0;
+        serde_json::from_slice(&root).map_err(|e| err("read", Path::new(step.as_str()))(io::Error::other(e)))
     }
 
     /// The disk with these parts.
@@ -158,7 +165,7 @@ impl Artefact<'_> {
             config: path(&parts.config),
             root_hash: self.root()?.root_hash,
         };
-        Ok(layout(&self.project.defs, self.project.live()?, &contents).plan()?)
+        Ok(layout(&self.project.defs, self.recipe()?, &contents).plan()?)
     }
 
     fn describe(&self, parts: &Parts, keys: Option<&Keys>) -> Result<ImageJson, Error> {
@@ -178,9 +185,9 @@ impl Artefact<'_> {
             }
         });
         let mark = signing::mark(keys);
-        let formats = self.project.live()?.formats.iter().map(|format| match format {
-            Format::Raw => ("raw".to_owned(), format!("live{mark}.raw")),
-            Format::Qcow2 => ("qcow2".to_owned(), format!("live{mark}.qcow2")),
+        let formats = self.recipe()?.formats.iter().map(|format| {
+            let form = format.as_str();
+            (form.to_owned(), format!("{}{mark}.{form}", self.image))
         });
         let roles = || signing::ENROLLED.into_iter().chain([Role::Pcr, Role::PcrBefore]);
         let certificate = |keys: &Keys, role| Some((role, keys.certificates().get(&role)?.fingerprint()));
@@ -213,7 +220,7 @@ impl Artefact<'_> {
     fn measurements(&self, parts: &Parts) -> Result<BTreeMap<String, Digest>, Error> {
         let mut registers = BTreeMap::new();
         // shim extends it too, by values that depend on the machine
-        if self.targets.shim.is_none() {
+        if !self.targets.has(Part::Shim) {
             // the image's CONFIG has no files
             let config = Register::default().extended(config_event(&BTreeMap::new()).as_bytes());
             registers.insert(format!("pcr{CONFIG_PCR}"), config.value());
@@ -233,7 +240,7 @@ impl Artefact<'_> {
         let plan = self.plan(parts)?;
         let name = |form: &str| image.files.get(form).map(String::as_str);
         // the other forms are made from it
-        let raw = write(folder, name("raw").unwrap_or("live.raw"), |file| Ok(plan.write(file, &mut |_| ())?))?;
+        let raw = write(folder, name("raw").unwrap_or("disk.raw"), |file| Ok(plan.write(file, &mut |_| ())?))?;
         if let Some(name) = name("qcow2") {
             let raw = File::open(&raw).map_err(err("open", &raw))?;
             write(folder, name, |file| Ok(::disk::qcow2::write(&raw, file, &mut |_| ())?))?;
@@ -284,7 +291,9 @@ fn clear(folder: &Path) -> Result<(), Error> {
     for item in fs::read_dir(folder).map_err(err("read", folder))? {
         let path = item.map_err(err("read", folder))?.path();
         let name = path.file_name().unwrap_or_default().to_string_lossy();
-        if [STAMP, "image.json"].contains(&&*name) || ["live.", "evek."].iter().any(|start| name.starts_with(start)) {
+        // files of the next form of an image, and of the last
+        let made = [".raw", ".qcow2", ".efi"].iter().any(|end| name.ends_with(end));
+        if made || [STAMP, "image.json"].contains(&&*name) {
             fs::remove_file(&path).map_err(err("remove", &path))?;
         }
     }

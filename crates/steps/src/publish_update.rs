@@ -1,6 +1,6 @@
 //! Publishing images as updates.
 
-use crate::{Artefact, Error, Root, StoreParts, Target, signing::Signed};
+use crate::{Artefact, Error, Part, Root, StoreParts, Target, signing::Signed};
 use artefact::{
     Blob, FORMAT, Program, Request, Update,
     oci::{Index, Manifest},
@@ -54,9 +54,9 @@ impl Artefact<'_> {
         self.judge()?;
         let cas = self.cache.cas();
         let image = self.project.full_version(self.target);
-        let (loader, uki) = (self.blob(&self.targets.loader, "loader")?, self.blob(&self.targets.uki, "uki")?);
+        let (loader, uki) = (self.blob(Part::Loader)?, self.blob(Part::Uki)?);
         let signed = Signed::new(keys, &image, cas, loader, uki)?;
-        let store = cas.read(&self.blob(&self.targets.slot, "store")?)?;
+        let store = cas.read(&self.blob(Part::Store)?)?;
         let parts = UpdateParts {
             image,
             version: self.project.version.clone(),

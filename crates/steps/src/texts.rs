@@ -62,15 +62,15 @@ pub(crate) fn root(project: &Project, target: Target) -> Result<BTreeMap<String,
         let list: String = hv.sysctl.iter().map(|(name, value)| format!("{name} = {value}\n")).collect();
         texts.insert("usr/lib/sysctl.d/60-evek.conf".into(), list);
     }
-    if let Some(live) = defs.images.get("live") {
-        texts.extend(defs.partitions(live).iter().enumerate().map(|(n, p)| repart(n, p)));
+    if let Some(layout) = defs.layouts.get(&defs.rootfs.layout.value) {
+        texts.extend(layout.partitions.iter().enumerate().map(|(n, p)| repart(n, p)));
     }
     Ok(texts)
 }
 
 /// The definition of a partition for systemd-repart (repart.d(5)), which finds existing partitions by type and order
 /// and makes the others.
-fn repart(n: usize, partition: &defs::Partition) -> (String, String) {
+fn repart(n: usize, partition: &defs::LayoutPartition) -> (String, String) {
     let kind = crate::disk::kind(partition.role);
     let mut text = format!("[Partition]\nType={}\nLabel={}\n", kind.guid(), partition.label);
     let size = partition.size.0;

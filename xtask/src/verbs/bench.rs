@@ -1,6 +1,6 @@
 //! `bench`: measures the builds that users wait for. It judges nothing, because tests depend on no clock.
 
-use super::modules;
+use super::{image::LIVE, modules};
 use crate::{
     cli::Common,
     exit::Exit,
@@ -26,7 +26,7 @@ pub(crate) fn bench(common: &Common) -> Result<(), Failure> {
     let wanted = [Flavour::Kvm, Flavour::Kubevirt].map(|flavour| steps::Target { flavour, arch: Arch::Amd64 });
     let project = modules::signed(&session, &session.project()?, &wanted)?;
     for target in wanted {
-        let (graph, targets) = project.plan(target)?;
+        let (graph, targets) = project.plan(LIVE, target)?;
         session.build(&project, &graph, &targets.all())?;
     }
     drop(session);
@@ -49,7 +49,7 @@ pub(crate) fn bench(common: &Common) -> Result<(), Failure> {
     })?;
     measure("image put together anew from cached inputs and programs, HV=kvm", || {
         let session = Session::open(common)?;
-        let (graph, targets) = project.plan(steps::Target { flavour: Flavour::Kvm, arch: Arch::Amd64 })?;
+        let (graph, targets) = project.plan(LIVE, steps::Target { flavour: Flavour::Kvm, arch: Arch::Amd64 })?;
         let force = graph.iter().filter(|s| ASSEMBLY.contains(&s.kind)).map(|s| s.id.clone()).collect();
         let options = graph::Options { jobs: session.jobs, force, ..graph::Options::default() };
         graph.run(&session.cache, &targets.all(), &options, &|_: &graph::Event| (), &session.cancel)?;

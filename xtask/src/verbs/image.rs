@@ -10,6 +10,9 @@ use sign::Keys;
 use std::path::Path;
 use steps::{Artefact, Project, Published};
 
+/// The recipe of the disk that these verbs are about: `images/live.yml`.
+pub(crate) const LIVE: &str = "live";
+
 /// Builds and publishes images.
 pub(crate) fn images(common: &Common, choice: &Images) -> Result<(), Failure> {
     let session = Session::open(common)?;
@@ -39,7 +42,7 @@ fn build_with(
     keys: Option<&Keys>,
 ) -> Result<Vec<Published>, Failure> {
     let project = &modules::signed(session, project, targets)?;
-    let (graph, images) = project.plan_all(targets)?;
+    let (graph, images) = project.plan_all(LIVE, targets)?;
     let wanted: Vec<_> = images.iter().flat_map(|(_, steps)| steps.all()).collect();
     let built = session.build(project, &graph, &wanted)?;
     let dist = root().join("dist");
@@ -48,7 +51,7 @@ fn build_with(
     for (target, targets) in &images {
         let (cache, own) = (&session.cache, built.of(&graph.needed(&targets.all())?));
         let sizes = &steps::report(project, *target, cache, targets, &own)?;
-        let artefact = Artefact { project, target: *target, cache, graph: &graph, targets, built: &own, sizes };
+        let artefact = Artefact { project, image: LIVE, target: *target, cache, graph: &graph, targets, built: &own, sizes };
         match artefact.publish(keys, &dist) {
             // one request for the missing signatures of all images
             Err(steps::Error::Sign(sign::Error::Wanted(request))) => wanted.extend(request.wanted),
@@ -89,7 +92,7 @@ pub(crate) fn oci(common: &Common, target: &Target, dir: &Path) -> Result<(), Fa
     let session = Session::open(common)?;
     let target = steps::Target { flavour: target.hv, arch: target.arch };
     let project = modules::signed(&session, &session.project()?, &[target])?;
-    let (graph, targets) = project.plan(target)?;
+    let (graph, targets) = project.plan(LIVE, target)?;
     let built = session.build(&project, &graph, &targets.all())?;
     for name in steps::export_oci(&session.cache, &graph, &targets, &built, dir)? {
         println!("{name}");

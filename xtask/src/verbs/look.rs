@@ -1,6 +1,6 @@
 //! `plan`, `explain`, `replay`: looking at the graph.
 
-use super::modules;
+use super::{image::LIVE, modules};
 use crate::{
     cli::{Common, Plan, Step, Target},
     exit::Exit,
@@ -12,7 +12,7 @@ use steps::Targets;
 
 fn graph(session: &Session, target: &Target) -> Result<(Graph, Targets), Failure> {
     let target = steps::Target { flavour: target.hv, arch: target.arch };
-    Ok(modules::as_known(session, &session.project()?, &[target])?.plan(target)?)
+    Ok(modules::as_known(session, &session.project()?, &[target])?.plan(LIVE, target)?)
 }
 
 /// Prints the steps that would run, with reasons and images.
@@ -21,7 +21,7 @@ pub(crate) fn plan(common: &Common, args: &Plan) -> Result<(), Failure> {
     let project = session.project()?;
     let wanted = args.images.targets(&project.defs);
     let project = modules::as_known(&session, &project, &wanted)?;
-    let (graph, images) = project.plan_all(&wanted)?;
+    let (graph, images) = project.plan_all(LIVE, &wanted)?;
     let all: Vec<_> = images.iter().flat_map(|(_, steps)| steps.all()).collect();
     let plan = graph.plan(&session.cache, &all)?;
     let mut of_image = Vec::new();
@@ -86,7 +86,7 @@ pub(crate) fn replay(common: &Common, args: &Step) -> Result<(), Failure> {
     let session = Session::open(common)?;
     let target = steps::Target { flavour: args.target.hv, arch: args.target.arch };
     let project = modules::signed(&session, &session.project()?, &[target])?;
-    let (graph, targets) = project.plan(target)?;
+    let (graph, targets) = project.plan(LIVE, target)?;
     session.build(&project, &graph, &targets.all())?;
     let options = Options { jobs: session.jobs, ..Options::default() };
     let id = args.step.as_str().into();

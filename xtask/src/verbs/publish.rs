@@ -1,6 +1,6 @@
 //! `publish`: images as updates, for devices in use.
 
-use super::{keys, modules};
+use super::{image::LIVE, keys, modules};
 use crate::{
     cli::{Common, Publish},
     exit::Exit,
@@ -69,12 +69,12 @@ fn write(session: &Session, args: &Publish, folder: &Path) -> Result<PublishedUp
     let keys = keys::open(session)?;
     let target = Target { flavour: args.target.hv, arch: args.target.arch };
     let project = modules::signed(session, &session.project()?, &[target])?;
-    let (graph, targets) = project.plan(target)?;
+    let (graph, targets) = project.plan(LIVE, target)?;
     let built = session.build(&project, &graph, &targets.all())?;
     let cache = &session.cache;
     let sizes = &steps::report(&project, target, cache, &targets, &built)?;
     let artefact =
-        Artefact { project: &project, target, cache, graph: &graph, targets: &targets, built: &built, sizes };
+        Artefact { project: &project, image: LIVE, target, cache, graph: &graph, targets: &targets, built: &built, sizes };
     let published = match artefact.publish_update(&keys, folder) {
         Err(steps::Error::Sign(sign::Error::Wanted(request))) => {
             return Err(keys::ask(request.wanted, &root().join("dist")));

@@ -1,6 +1,6 @@
 //! `run`: boots an image in QEMU, on this terminal.
 
-use super::{image, tools};
+use super::{image, image::LIVE, tools};
 use crate::{
     cli::{Common, Run, Target},
     exit::Exit,
@@ -28,7 +28,7 @@ pub(crate) fn run(common: &Common, args: &Run) -> Result<(), Failure> {
     }
     let machine = Machine {
         arch,
-        firmware: match (args.secure_boot, project.begins_with_shim()?) {
+        firmware: match (args.secure_boot, project.recipe(LIVE)?.shim) {
             (false, _) => Firmware::Open,
             (true, false) => Firmware::SecureBoot(Variables::None),
             (true, true) => Firmware::SecureBoot(Variables::Microsoft),

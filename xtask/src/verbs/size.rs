@@ -1,6 +1,6 @@
 //! `size`: the sizes of an image's parts.
 
-use super::modules;
+use super::{image::LIVE, modules};
 use crate::{
     cli::{Common, Size},
     failure::Failure,
@@ -13,7 +13,7 @@ pub(crate) fn size(common: &Common, args: &Size) -> Result<(), Failure> {
     let session = Session::open(common)?;
     let target = steps::Target { flavour: args.target.hv, arch: args.target.arch };
     let project = modules::signed(&session, &session.project()?, &[target])?;
-    let (graph, targets) = project.plan(target)?;
+    let (graph, targets) = project.plan(LIVE, target)?;
     let built = session.build(&project, &graph, &targets.all())?;
     let report = steps::report(&project, target, &session.cache, &targets, &built)?;
     if let Some(file) = &args.html {

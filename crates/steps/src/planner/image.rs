@@ -7,11 +7,11 @@ use crate::{
     firmware::{self, Loader, Uki, Xen},
     layers::Debs,
     own_layer,
-    project::Targets,
+    project::{Part, Targets},
     slot::{self, Image, Store},
     wanted::{BOOT, HYPERVISOR, SHIM},
 };
-use defs::{Deb, ImageConfig, Located, PartitionType, Units};
+use defs::{Deb, ImageConfig, ImageDef, ImageKind, Located, PartitionType, Units};
 use graph::{Step, StepId};
 use std::collections::BTreeMap;
 use store::Role;
@@ -98,8 +98,10 @@ impl Planner<'_> {
         self.erofs(ROOT, &format!("root/{}", self.target.flavour), tar)
     }
 
-    pub(crate) fn image(&mut self) -> Result<Targets, Error> {
-        let defs = &self.project.defs;
+    /// The steps of an image, by the name of its recipe.
+    pub(crate) fn image(&mut self, name: &str) -> Result<Targets, Error> {
+        let project = self.project;
+        let (defs, recipe) = (&project.defs, project.recipe(name)?);
         let hv = defs.flavour(self.target.flavour)?;
         let kernel = self.kernel()?;
         let mut images = Vec::new();
@@ -134,19 +136,22 @@ impl Planner<'_> {
             step = step.from(format!("erofs/{name}"), layer.erofs.clone(), "erofs");
         }
         let slot = self.add(params(step, &Store { arch: self.arch(), images: images.clone() }))?;
-        let targets = self.disk(&kernel, slot)?;
-        self.size(&images, &layers, &targets)?;
+        let mut targets = match recipe.kind {
+            ImageKind::Disk => self.disk(&format!("images/{name}.yml"), recipe, &kernel, slot)?,
+        };
+        let size = self.size(&images, &layers, &targets)?;
+        targets.parts.insert(Part::Sizes, (size, "tree"));
         Ok(targets)
     }
 
-    pub(super) fn disk(&mut self, kernel: &Kernel, slot: StepId) -> Result<Targets, Error> {
+    fn disk(&mut self, file: &str, recipe: &ImageDef, kernel: &Kernel, slot: StepId) -> Result<Targets, Error> {
         let uki = self.uki(kernel, &slot)?;
         let loader = self.loader()?;
         let step = Step::new(self.flavoured("esp"), "esp", firmware::ESP_VERSION, firmware::esp)
             .from("loader", loader.clone(), "loader")
             .from("uki", uki.clone(), "uki")
-            .at("images/live.yml", None);
-        let shim = if self.project.begins_with_shim()? { Some(self.shim()?) } else { None };
+            .at(file, None);
+        let shim = if recipe.shim { Some(self.shim()?) } else { None };
         let step = match &shim {
             Some(shim) => {
                 let of = |step: Step, output| step.from(output, shim.clone(), output);
@@ -154,18 +159,30 @@ impl Planner<'_> {
             }
             None => step,
         };
-        let esp = self.add(params(step, &self.project.esp(self.target)?))?;
-        let step = Step::new("config", "config", disk::CONFIG_VERSION, disk::config).at("images/live.yml", None);
-        let size = self.project.partition(PartitionType::Config)?;
+        let esp = self.add(params(step, &self.project.esp(recipe, self.target)))?;
+        let step = Step::new("config", "config", disk::CONFIG_VERSION, disk::config).at(file, None);
+        let size = self.project.partition(recipe, PartitionType::Config);
         let config = self.add(params(step, &Config { size }))?;
-        let checks = vec![self.kernel_lint(kernel)?];
-        Ok(Targets { slot, loader, shim, uki, esp, config, size: self.flavoured("size"), checks })
+        let mut parts = BTreeMap::from([
+            (Part::Slot, (slot.clone(), "slot")),
+            (Part::Root, (slot.clone(), "root")),
+            (Part::Store, (slot, "store")),
+            (Part::Loader, (loader, "loader")),
+            (Part::Uki, (uki, "uki")),
+            (Part::Esp, (esp, "esp")),
+            (Part::Config, (config, "config")),
+        ]);
+        if let Some(shim) = shim {
+            parts.insert(Part::Shim, (shim.clone(), "uefi-shim"));
+            parts.insert(Part::MokManager, (shim, "mok-manager"));
+        }
+        Ok(Targets { parts, checks: vec![self.kernel_lint(kernel)?] })
     }
 
     /// The boot loader, output `loader`, and the stub of addons, output `addon`.
     pub(crate) fn loader(&mut self) -> Result<StepId, Error> {
         let step = Step::new(self.id("loader"), "loader", firmware::LOADER_VERSION, firmware::loader)
-            .at("images/live.yml", None);
+            .at("kernel/kernel.yml", None);
         let step = params(step, &Loader { arch: self.arch() });
         let step = self.with_debs(step, BOOT, self.arch(), is_systemd_boot)?;
         self.add(step)

@@ -3,7 +3,7 @@
 use super::{Layer, Planner, params};
 use crate::{
     Error,
-    project::Targets,
+    project::{Part, Targets},
     size::{self, LayerOf, Size},
     slot::Image,
 };
@@ -18,15 +18,20 @@ impl Planner<'_> {
         layers: &BTreeMap<String, Layer>,
         made: &Targets,
     ) -> Result<StepId, Error> {
-        let mut step = Step::new(made.size.clone(), "size", size::VERSION, size::size)
-            .from("root", made.slot.clone(), "root")
-            .from("slot", made.slot.clone(), "slot")
-            .from("uki", made.uki.clone(), "uki")
-            .from("esp", made.esp.clone(), "esp")
-            .from("config", made.config.clone(), "config")
+        let mut step = Step::new(self.flavoured("size"), "size", size::VERSION, size::size)
             .at(format!("hv/{}.yml", self.target.flavour), None);
+        for (name, part) in [
+            ("root", Part::Root),
+            ("slot", Part::Slot),
+            ("uki", Part::Uki),
+            ("esp", Part::Esp),
+            ("config", Part::Config),
+        ] {
+            let (from, output) = made.part(part)?;
+            step = step.from(name, from.clone(), output);
+        }
         // the same archive as in the EFI program
-        if let Some(initrd) = self.graph.get(&made.uki).and_then(|uki| uki.inputs.get("initrd")) {
+        if let Some(initrd) = self.graph.get(made.part(Part::Uki)?.0).and_then(|uki| uki.inputs.get("initrd")) {
             step = step.input("initrd", initrd.clone());
         }
         let mut size = Size::default();
