@@ -1,6 +1,7 @@
 //! `image.json`: the description of an image, for people, tools and tests.
 
 use serde::{Deserialize, Serialize};
+use segments::SegmentList;
 use sign::{Purpose, Role};
 use std::collections::BTreeMap;
 use types::{Bytes, Digest};
@@ -30,6 +31,9 @@ pub struct ImageJson {
     pub measurements: BTreeMap<String, Digest>,
     /// The partitions of the disk.
     pub partitions: Vec<PartitionJson>,
+    /// The bytes of the disk that matter. Everything else on it is free, and zero in the files.
+    #[serde(default)]
+    pub disk: SegmentList,
     /// Outputs of every step by `<step>:<output>`, with digest and size, before signing.
     pub blobs: BTreeMap<String, BlobJson>,
     /// Debian packages by `name:arch=version`, with their digests.

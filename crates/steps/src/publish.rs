@@ -13,12 +13,14 @@ use boot::loader;
 use boot::measure::{CONFIG_PCR, PCR, PHASES, Register, config_event, is_measured, measure};
 use defs::ImageDef;
 use graph::{Built, Cache, Graph, Input};
+use segments::{SECTOR, SegmentList};
 use serde::{Deserialize, Serialize};
 use sign::{Keys, Role};
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs::{self, File},
     io,
+    ops::Range,
     os::unix::fs::{MetadataExt as _, symlink},
     path::{Path, PathBuf},
 };
@@ -111,7 +113,7 @@ impl Artefact<'_> {
                 parts.esp = signed.esp(self.project.esp(self.recipe()?, self.target), self.shim(keys)?, self.cache.cas())?;
                 image = self.describe(&parts, Some(keys))?;
             }
-            self.write(&parts, &image, &sizes, &folder)?;
+            self.write(&parts, &mut image, &sizes, &folder)?;
             let stamp = Stamp { made_of, files: state(&folder, &files(&image)) };
             let stamp = serde_json::to_vec(&stamp).expect("its maps have string keys");
             fs::write(folder.join(STAMP), stamp).map_err(err("write", &folder))?;
@@ -206,6 +208,8 @@ impl Artefact<'_> {
             }),
             measurements: self.measurements(parts)?,
             partitions: partitions.collect(),
+            // known once the disk is written
+            disk: SegmentList::default(),
             blobs: blobs(self.built),
             debs: lock.debs().filter(|d| inputs.contains(&d.sha256)).map(|d| (d.id(), d.sha256)).collect(),
             vendors: lock
@@ -235,14 +239,16 @@ impl Artefact<'_> {
         Ok(registers)
     }
 
-    fn write(&self, parts: &Parts, image: &ImageJson, sizes: &str, folder: &Path) -> Result<(), Error> {
+    fn write(&self, parts: &Parts, image: &mut ImageJson, sizes: &str, folder: &Path) -> Result<(), Error> {
         clear(folder)?;
         let plan = self.plan(parts)?;
-        let name = |form: &str| image.files.get(form).map(String::as_str);
+        let files = image.files.clone();
+        let name = |form: &str| files.get(form).map(String::as_str);
         // the other forms are made from it
-        let raw = write(folder, name("raw").unwrap_or("disk.raw"), |file| Ok(plan.write(file, &mut |_| ())?))?;
+        let path = write(folder, name("raw").unwrap_or("disk.raw"), |file| Ok(plan.write(file, &mut |_| ())?))?;
+        let mut raw = File::open(&path).map_err(err("open", &path))?;
+        image.disk = segments::scan(&mut raw, plan.size, &used(image, &plan)).map_err(err("read", &path))?;
         if let Some(name) = name("qcow2") {
-            let raw = File::open(&raw).map_err(err("open", &raw))?;
             write(folder, name, |file| Ok(::disk::qcow2::write(&raw, file, &mut |_| ())?))?;
         }
         if let Some(name) = name("efi") {
@@ -261,6 +267,16 @@ impl Artefact<'_> {
         }
         Ok(())
     }
+}
+
+/// The ranges of a disk that file systems and firmware look at.
+fn used(image: &ImageJson, plan: &::disk::Plan) -> Vec<Range<u64>> {
+    // protective MBR, header and 128 entries; entries and header (UEFI 2.10 §5.3)
+    let (first, last) = (0..34 * SECTOR, plan.size.0 - 33 * SECTOR..plan.size.0);
+    let of = |p: &PartitionJson| p.start.0..(p.start + p.written.round_up(SECTOR)).0;
+    let mut all: Vec<_> = image.partitions.iter().map(of).filter(|range| !range.is_empty()).collect();
+    all.sort_by_key(|range| range.start);
+    [first].into_iter().chain(all).chain([last]).collect()
 }
 
 /// The files that are up to date.
