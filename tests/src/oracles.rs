@@ -10,13 +10,23 @@ pub struct Oracles(Sandbox);
 
 impl Default for Oracles {
     fn default() -> Self {
-        let mut sandbox = Sandbox::new(variable("EVEK_TOOLBOX_ORACLES"));
-        sandbox.entry = Some(entry());
-        Self(sandbox)
+        Self::of("EVEK_TOOLBOX_ORACLES")
     }
 }
 
 impl Oracles {
+    fn of(set: &str) -> Self {
+        let mut sandbox = Sandbox::new(variable(set));
+        sandbox.entry = Some(entry());
+        Self(sandbox)
+    }
+
+    /// QEMU's programs.
+    #[must_use]
+    pub fn qemu() -> Self {
+        Self::of("EVEK_TOOLBOX_QEMU_AMD64")
+    }
+
     /// With a file or folder to read, by the name given here.
     #[must_use]
     pub fn with(self, name: &str, path: &Path) -> Self {

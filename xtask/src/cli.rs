@@ -2,7 +2,7 @@
 //! value of a flag; a second paragraph, which `--help` shows, has details.
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use defs::Definitions;
+use defs::{Definitions, Format};
 use std::{collections::BTreeSet, path::PathBuf};
 use types::{Arch, Bytes, Flavour};
 
@@ -100,11 +100,21 @@ impl Images {
     }
 }
 
+/// The images to build.
+#[derive(Debug, Args)]
+pub(crate) struct ImageArgs {
+    #[command(flatten)]
+    pub(crate) images: Images,
+    /// File formats beside those of images/live.yml: vmdk, vhdx, vdi, gcp, raw.zst; separate several with commas
+    #[arg(long, value_delimiter = ',')]
+    pub(crate) format: Vec<Format>,
+}
+
 /// The verbs.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Verb {
     /// Build images, each into a folder of dist/
-    Image(Images),
+    Image(ImageArgs),
     /// Write a flavour's OCI images as a layout for skopeo, umoci, registries
     Oci {
         #[command(flatten)]
@@ -118,6 +128,11 @@ pub(crate) enum Verb {
     Size(Size),
     /// Verify that an image is whole and signed
     Verify(Verify),
+    /// Write an image to a stick, a card, a disk or a file, and read it back
+    ///
+    /// Without a device: list the disks of this host, and which of them can take the image. Only what the image's list of segments
+    /// has is written, and its partition table last.
+    Flash(Flash),
     /// Boot an image in QEMU, on this terminal
     Run(Run),
     /// Run the tests: unit tests, bad input, and images booted in QEMU
@@ -215,6 +230,24 @@ pub(crate) struct Verify {
     /// Also write the disk without signatures, as `image --unsigned` does
     #[arg(long)]
     pub(crate) strip_signatures: Option<PathBuf>,
+}
+
+/// The image to write, and the medium.
+#[derive(Debug, Args)]
+pub(crate) struct Flash {
+    /// Folder of an image, or its `.raw` or `.raw.zst` file beside image.json
+    pub(crate) image: Option<PathBuf>,
+    /// A whole disk, or a new file
+    pub(crate) device: Option<PathBuf>,
+    /// Folder with the owner's files, for the partition CONFIG
+    #[arg(long, requires = "device")]
+    pub(crate) config: Option<PathBuf>,
+    /// Do not ask whether everything on the device may be lost; takes names in /dev/disk/by-id only
+    #[arg(long, requires = "device")]
+    pub(crate) yes: bool,
+    /// List the disks as JSON
+    #[arg(long, conflicts_with = "device")]
+    pub(crate) json: bool,
 }
 
 /// The machine that boots an image.

@@ -29,6 +29,8 @@ pub(crate) enum Exit {
     TooLarge = 11,
     /// Signatures are missing, wrong, or cannot be made.
     Signature = 12,
+    /// A medium is refused, or does not keep what is written to it.
+    Medium = 13,
     /// Ctrl-C, in the form of shells.
     Interrupted = 130,
 }

@@ -44,6 +44,7 @@ class! {
     sign::Error => Signature,
     vm::Error => Boot,
     sandbox::Error => Host,
+    flash::Error => Medium,
     std::io::Error => Other,
     serde_json::Error => Other,
 }

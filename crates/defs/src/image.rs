@@ -2,7 +2,7 @@ use crate::{DiskLayout, LayoutPartition, Located};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
-use types::Bytes;
+use types::{Bytes, UnknownChoice};
 
 /// `images/<name>.yml`: the recipe of an image.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -147,15 +147,54 @@ pub enum Format {
     Raw,
     /// QEMU's format.
     Qcow2,
+    /// VMware's format: one sparse file.
+    Vmdk,
+    /// Hyper-V's format.
+    Vhdx,
+    /// VirtualBox's format.
+    Vdi,
+    /// An archive for Google Compute Engine.
+    Gcp,
+    /// The disk's bytes, compressed by zstd: for downloads, and for `flash`.
+    #[serde(rename = "raw.zst")]
+    Zstd,
+}
+
+impl std::str::FromStr for Format {
+    type Err = UnknownChoice;
+
+    fn from_str(s: &str) -> Result<Self, UnknownChoice> {
+        let choices = || Self::ALL.map(Self::as_str).to_vec();
+        let unknown = || UnknownChoice { what: "format", found: s.to_owned(), choices: choices() };
+        Self::ALL.into_iter().find(|format| format.as_str() == s).ok_or_else(unknown)
+    }
 }
 
 impl Format {
-    /// The word in definitions, which is the end of the file's name, too.
+    /// All of them.
+    pub const ALL: [Self; 7] =
+        [Self::Raw, Self::Qcow2, Self::Vmdk, Self::Vhdx, Self::Vdi, Self::Gcp, Self::Zstd];
+
+    /// The end of a file's name.
+    #[must_use]
+    pub const fn extension(self) -> &'static str {
+        match self {
+            Self::Gcp => "gcp.tar.gz",
+            other => other.as_str(),
+        }
+    }
+
+    /// The word in definitions.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Raw => "raw",
             Self::Qcow2 => "qcow2",
+            Self::Vmdk => "vmdk",
+            Self::Vhdx => "vhdx",
+            Self::Vdi => "vdi",
+            Self::Gcp => "gcp",
+            Self::Zstd => "raw.zst",
         }
     }
 }

@@ -11,7 +11,7 @@ use crate::{
 use ::size::Report;
 use boot::loader;
 use boot::measure::{CONFIG_PCR, PCR, PHASES, Register, config_event, is_measured, measure};
-use defs::ImageDef;
+use defs::{Format, ImageDef};
 use graph::{Built, Cache, Graph, Input};
 use segments::{SECTOR, SegmentList};
 use serde::{Deserialize, Serialize};
@@ -188,8 +188,7 @@ impl Artefact<'_> {
         });
         let mark = signing::mark(keys);
         let formats = self.recipe()?.formats.iter().map(|format| {
-            let form = format.as_str();
-            (form.to_owned(), format!("{}{mark}.{form}", self.image))
+            (format.as_str().to_owned(), format!("{}{mark}.{}", self.image, format.extension()))
         });
         let roles = || signing::ENROLLED.into_iter().chain([Role::Pcr, Role::PcrBefore]);
         let certificate = |keys: &Keys, role| Some((role, keys.certificates().get(&role)?.fingerprint()));
@@ -247,9 +246,25 @@ impl Artefact<'_> {
         // the other forms are made from it
         let path = write(folder, name("raw").unwrap_or("disk.raw"), |file| Ok(plan.write(file, &mut |_| ())?))?;
         let mut raw = File::open(&path).map_err(err("open", &path))?;
+        let mut guid = [0; 16];
+        guid.copy_from_slice(&image.root_hash.as_bytes()[..16]);
         image.disk = segments::scan(&mut raw, plan.size, &used(image, &plan)).map_err(err("read", &path))?;
-        if let Some(name) = name("qcow2") {
-            write(folder, name, |file| Ok(::disk::qcow2::write(&raw, file, &mut |_| ())?))?;
+        for &format in &self.recipe()?.formats {
+            let name = name(format.as_str()).unwrap_or_default();
+            let path = folder.join(name);
+            let failed = || err("write", &path);
+            let fill = |file: &File| match format {
+                Format::Raw => Ok(()),
+                Format::Qcow2 => Ok(::disk::qcow2::write(&raw, file, &mut |_| ())?),
+                Format::Vmdk => formats::vmdk(&raw, file, name, guid).map_err(failed()),
+                Format::Vhdx => formats::vhdx(&raw, file, guid).map_err(failed()),
+                Format::Vdi => formats::vdi(&raw, file, guid).map_err(failed()),
+                Format::Gcp => formats::gcp(&raw, file).map_err(failed()),
+                Format::Zstd => formats::zstd(&raw, file).map_err(failed()),
+            };
+            if format != Format::Raw {
+                write(folder, name, fill)?;
+            }
         }
         if let Some(name) = name("efi") {
             let uki = self.cache.cas().path(&parts.uki);
@@ -308,7 +323,8 @@ fn clear(folder: &Path) -> Result<(), Error> {
         let path = item.map_err(err("read", folder))?.path();
         let name = path.file_name().unwrap_or_default().to_string_lossy();
         // files of the next form of an image, and of the last
-        let made = [".raw", ".qcow2", ".efi"].iter().any(|end| name.ends_with(end));
+        let made = Format::ALL.iter().map(|format| format.extension()).chain(["efi"]);
+        let made = made.into_iter().any(|end| name.ends_with(&format!(".{end}")));
         if made || [STAMP, "image.json"].contains(&&*name) {
             fs::remove_file(&path).map_err(err("remove", &path))?;
         }

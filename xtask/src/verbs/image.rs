@@ -2,7 +2,7 @@
 
 use super::{keys, modules};
 use crate::{
-    cli::{Common, Images, Target},
+    cli::{Common, ImageArgs, Target},
     failure::Failure,
     session::{Session, root},
 };
@@ -14,9 +14,13 @@ use steps::{Artefact, Project, Published};
 pub(crate) const LIVE: &str = "live";
 
 /// Builds and publishes images.
-pub(crate) fn images(common: &Common, choice: &Images) -> Result<(), Failure> {
-    let session = Session::open(common)?;
-    let project = session.project()?;
+pub(crate) fn images(common: &Common, args: &ImageArgs) -> Result<(), Failure> {
+    let (session, choice) = (Session::open(common)?, &args.images);
+    let mut project = session.project()?;
+    if let Some(recipe) = project.defs.images.get_mut(LIVE) {
+        let more = args.format.iter().filter(|format| !recipe.formats.contains(format)).copied().collect::<Vec<_>>();
+        recipe.formats.extend(more);
+    }
     let keys = if choice.unsigned { None } else { Some(keys::open(&session)?) };
     let targets = choice.targets(&project.defs);
     for published in build_with(&session, &project, &targets, keys.as_ref())? {

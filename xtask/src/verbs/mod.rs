@@ -5,6 +5,7 @@ mod bench;
 mod check;
 mod debug;
 mod doctor;
+mod flash;
 mod help_make;
 mod image;
 mod keys;
@@ -33,6 +34,7 @@ pub(crate) fn run(cli: &Cli) -> Result<(), Failure> {
         Verb::Oci { target, dir } => image::oci(common, target, dir),
         Verb::Publish(args) => publish::publish(common, args),
         Verb::Size(args) => size::size(common, args),
+        Verb::Flash(args) => flash::flash(args),
         Verb::Verify(args) => verify::verify(common, args),
         Verb::Run(run) => run::run(common, run),
         Verb::Test(test) => test::test(common, test),
