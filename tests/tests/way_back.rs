@@ -111,7 +111,11 @@ fn twin(name: &str, device: &[&str]) -> Vec<String> {
     let to = File::create(folder.join("twin.raw")).expect("its copy");
     to.set_len(from.metadata().expect("the image").len()).expect("a copy as long");
     disk::copy_sparse(&from, &to, 0, &mut |_| ()).expect("a copy");
-    ["-drive", "if=none,id=twin,format=raw,file=/vm/machine/twin.raw"].iter().chain(device).map(|arg| (*arg).to_owned()).collect()
+    ["-drive", "if=none,id=twin,format=raw,file=/vm/machine/twin.raw"]
+        .iter()
+        .chain(device)
+        .map(|arg| (*arg).to_owned())
+        .collect()
 }
 
 #[test]

@@ -172,8 +172,7 @@ impl std::str::FromStr for Format {
 
 impl Format {
     /// All of them.
-    pub const ALL: [Self; 7] =
-        [Self::Raw, Self::Qcow2, Self::Vmdk, Self::Vhdx, Self::Vdi, Self::Gcp, Self::Zstd];
+    pub const ALL: [Self; 7] = [Self::Raw, Self::Qcow2, Self::Vmdk, Self::Vhdx, Self::Vdi, Self::Gcp, Self::Zstd];
 
     /// The end of a file's name.
     #[must_use]

@@ -117,7 +117,8 @@ impl Kernel {
         let Ok(entries) = fs::read_dir(self.dev.join("disk/by-id")) else { return Vec::new() };
         let links = entries.filter_map(|entry| Some(entry.ok()?.path()));
         let device = fs::canonicalize(device).ok();
-        let mut names: Vec<_> = links.filter(|link| device.is_some() && fs::canonicalize(link).ok() == device).collect();
+        let mut names: Vec<_> =
+            links.filter(|link| device.is_some() && fs::canonicalize(link).ok() == device).collect();
         names.sort();
         names
     }
@@ -215,9 +216,13 @@ mod tests {
             ("pci/usb1/1-2", "sdc", "8:32", "8", "Small"),
         ] {
             let folder = format!("sys/devices/{port}/block/{name}");
-            for (file, text) in
-                [("dev", numbers), ("size", size), ("device/model", model), ("queue/logical_block_size", "512"), ("ro", "0")]
-            {
+            for (file, text) in [
+                ("dev", numbers),
+                ("size", size),
+                ("device/model", model),
+                ("queue/logical_block_size", "512"),
+                ("ro", "0"),
+            ] {
                 write(&format!("{folder}/{file}"), text);
             }
             fs::create_dir_all(root.join("sys/block")).unwrap();
@@ -236,7 +241,10 @@ mod tests {
         .unwrap();
         write("sys/devices/pci/usb1/1-1/block/sdb/sdb1/partition", "1");
         write("sys/devices/pci/usb1/1-1/block/sdb/sdb1/dev", "8:17");
-        write("proc/self/mountinfo", "21 1 254:0 / /persist rw - ext4 /dev/mapper/persist rw\n22 1 8:17 / /media rw - vfat x rw\n");
+        write(
+            "proc/self/mountinfo",
+            "21 1 254:0 / /persist rw - ext4 /dev/mapper/persist rw\n22 1 8:17 / /media rw - vfat x rw\n",
+        );
         write("proc/swaps", "Filename Type Size Used Priority\n");
         fs::create_dir_all(root.join("dev/disk/by-id")).unwrap();
         symlink("../../sdb", root.join("dev/disk/by-id/usb-Stick_1-0:0")).unwrap();

@@ -85,7 +85,9 @@ impl fmt::Display for Fault {
         write!(f, "  bytes {start} to {}: ", end - 1)?;
         match &self.problem {
             Problem::Unreadable(source) => write!(f, "bad sectors, {source}"),
-            Problem::Differs { first } => write!(f, "other bytes than written, from sector {} on", first / segments::SECTOR),
+            Problem::Differs { first } => {
+                write!(f, "other bytes than written, from sector {} on", first / segments::SECTOR)
+            }
             Problem::Aliased { with } => {
                 write!(f, "what was written to byte {with}: its capacity is counterfeit, it has less than it says")
             }

@@ -50,7 +50,8 @@ impl Zstd {
 
 impl Source for Zstd {
     fn read(&mut self, buffer: &mut [u8], at: u64) -> io::Result<()> {
-        let skip = at.checked_sub(self.at).ok_or_else(|| io::Error::other("a compressed image cannot be read backwards"))?;
+        let skip =
+            at.checked_sub(self.at).ok_or_else(|| io::Error::other("a compressed image cannot be read backwards"))?;
         if io::copy(&mut (&mut self.stream).take(skip), &mut io::sink())? != skip {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }

@@ -185,7 +185,10 @@ fn faults_of_a_medium_are_found_and_named_and_it_gets_no_table() {
     let sector = 10 * MIB / 512 + 5;
     let in_zeros = 5 * MIB / 512 + 9;
     for (medium, said) in [
-        (Memory { dropped: set(sector), ..Memory::new() }, format!("bytes {} to {}: other bytes than written", 8 * MIB, 12 * MIB - 1)),
+        (
+            Memory { dropped: set(sector), ..Memory::new() },
+            format!("bytes {} to {}: other bytes than written", 8 * MIB, 12 * MIB - 1),
+        ),
         (Memory { flipped: set(sector), ..Memory::new() }, "other bytes than written".to_owned()),
         (Memory { dropped: set(in_zeros), ..Memory::new() }, format!("from sector {in_zeros} on")),
         (

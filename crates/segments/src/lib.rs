@@ -186,12 +186,16 @@ mod tests {
             (vec![segment(7, 512, Content::Zeros)], "sectors"),
             (vec![segment(0, 700, Content::Zeros)], "sectors"),
             (vec![segment(0, 512, Content::Bytes(vec![0; 511]))], "another number of bytes"),
-            (vec![segment(0, 1024, Content::Zeros), segment(512, 512, Content::Zeros)], "segment 1, at byte 512, starts"),
+            (
+                vec![segment(0, 1024, Content::Zeros), segment(512, 512, Content::Zeros)],
+                "segment 1, at byte 512, starts",
+            ),
         ] {
             let error = list(segments).check().unwrap_err().to_string();
             assert!(error.contains(problem), "{error}");
         }
-        let long = SegmentList { size: Bytes(8 << 20), segments: vec![segment(0, 5 << 20, Content::Digest(Digest::of(b"")))] };
+        let long =
+            SegmentList { size: Bytes(8 << 20), segments: vec![segment(0, 5 << 20, Content::Digest(Digest::of(b"")))] };
         assert!(long.check().is_err());
     }
 

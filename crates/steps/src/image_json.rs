@@ -1,7 +1,7 @@
 //! `image.json`: the description of an image, for people, tools and tests.
 
-use serde::{Deserialize, Serialize};
 use segments::SegmentList;
+use serde::{Deserialize, Serialize};
 use sign::{Purpose, Role};
 use std::collections::BTreeMap;
 use types::{Bytes, Digest};

@@ -110,7 +110,8 @@ impl Artefact<'_> {
                 let loader = self.blob(Part::Loader)?;
                 let signed = Signed::new(keys, &image.version, self.cache.cas(), loader, parts.uki)?;
                 parts.uki = signed.uki;
-                parts.esp = signed.esp(self.project.esp(self.recipe()?, self.target), self.shim(keys)?, self.cache.cas())?;
+                parts.esp =
+                    signed.esp(self.project.esp(self.recipe()?, self.target), self.shim(keys)?, self.cache.cas())?;
                 image = self.describe(&parts, Some(keys))?;
             }
             self.write(&parts, &mut image, &sizes, &folder)?;
@@ -187,9 +188,11 @@ impl Artefact<'_> {
             }
         });
         let mark = signing::mark(keys);
-        let formats = self.recipe()?.formats.iter().map(|format| {
-            (format.as_str().to_owned(), format!("{}{mark}.{}", self.image, format.extension()))
-        });
+        let formats = self
+            .recipe()?
+            .formats
+            .iter()
+            .map(|format| (format.as_str().to_owned(), format!("{}{mark}.{}", self.image, format.extension())));
         let roles = || signing::ENROLLED.into_iter().chain([Role::Pcr, Role::PcrBefore]);
         let certificate = |keys: &Keys, role| Some((role, keys.certificates().get(&role)?.fingerprint()));
         let certificates = |keys: &Keys| roles().filter_map(|role| certificate(keys, role)).collect();

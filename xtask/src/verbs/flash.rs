@@ -41,7 +41,10 @@ impl Image {
     fn open(path: &Path) -> Result<Self, Failure> {
         let usage = |text: String| Failure::new(Exit::Usage, text);
         if path.to_string_lossy().contains("://") {
-            return Err(usage(format!("{} is an address: download the image and its image.json first", path.display())));
+            return Err(usage(format!(
+                "{} is an address: download the image and its image.json first",
+                path.display()
+            )));
         }
         let folder = if path.is_dir() { path } else { path.parent().unwrap_or(Path::new(".")) };
         let description = folder.join("image.json");
@@ -49,7 +52,8 @@ impl Image {
             let text = format!("cannot read {}, which says what to write: {e}", description.display());
             usage(text).hint("name a folder of dist/, or a file in a copy of one")
         };
-        let json: ImageJson = serde_json::from_slice(&fs::read(&description).map_err(|e| bad(&e))?).map_err(|e| bad(&e))?;
+        let json: ImageJson =
+            serde_json::from_slice(&fs::read(&description).map_err(|e| bad(&e))?).map_err(|e| bad(&e))?;
         if json.disk.segments.is_empty() {
             return Err(bad(&"it lists no segments of the disk; build the image again"));
         }
@@ -57,7 +61,11 @@ impl Image {
         let file = if path.is_dir() { folder.join(raw) } else { path.to_owned() };
         let name = file.file_name().unwrap_or_default().to_string_lossy().into_owned();
         if name != *raw && name != format!("{raw}.zst") {
-            return Err(usage(format!("{} is none of {raw} and {raw}.zst, which {} describes", file.display(), description.display())));
+            return Err(usage(format!(
+                "{} is none of {raw} and {raw}.zst, which {} describes",
+                file.display(),
+                description.display()
+            )));
         }
         Ok(Self { json, file })
     }
@@ -104,7 +112,8 @@ fn choose(path: &Path, needed: Bytes, yes: bool) -> Result<Target, Failure> {
     if yes && !disk.by_id.iter().any(|name| name == path) {
         let names: Vec<_> = disk.by_id.iter().map(|name| name.display().to_string()).collect();
         let names = if names.is_empty() { "it has none".to_owned() } else { names.join(" or ") };
-        let text = format!("--yes wants a name that stays the same, because {} may be another disk next time", path.display());
+        let text =
+            format!("--yes wants a name that stays the same, because {} may be another disk next time", path.display());
         return Err(refused(text).hint(&format!("from /dev/disk/by-id: {names}")));
     }
     if !yes {

@@ -55,7 +55,8 @@ fn build_with(
     for (target, targets) in &images {
         let (cache, own) = (&session.cache, built.of(&graph.needed(&targets.all())?));
         let sizes = &steps::report(project, *target, cache, targets, &own)?;
-        let artefact = Artefact { project, image: LIVE, target: *target, cache, graph: &graph, targets, built: &own, sizes };
+        let artefact =
+            Artefact { project, image: LIVE, target: *target, cache, graph: &graph, targets, built: &own, sizes };
         match artefact.publish(keys, &dist) {
             // one request for the missing signatures of all images
             Err(steps::Error::Sign(sign::Error::Wanted(request))) => wanted.extend(request.wanted),

@@ -73,8 +73,16 @@ fn write(session: &Session, args: &Publish, folder: &Path) -> Result<PublishedUp
     let built = session.build(&project, &graph, &targets.all())?;
     let cache = &session.cache;
     let sizes = &steps::report(&project, target, cache, &targets, &built)?;
-    let artefact =
-        Artefact { project: &project, image: LIVE, target, cache, graph: &graph, targets: &targets, built: &built, sizes };
+    let artefact = Artefact {
+        project: &project,
+        image: LIVE,
+        target,
+        cache,
+        graph: &graph,
+        targets: &targets,
+        built: &built,
+        sizes,
+    };
     let published = match artefact.publish_update(&keys, folder) {
         Err(steps::Error::Sign(sign::Error::Wanted(request))) => {
             return Err(keys::ask(request.wanted, &root().join("dist")));
