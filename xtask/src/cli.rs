@@ -130,8 +130,8 @@ pub(crate) enum Verb {
     Verify(Verify),
     /// Write an image to a stick, a card, a disk or a file, and read it back
     ///
-    /// Without a device: list the disks of this host, and which of them can take the image. Only what the image's list of segments
-    /// has is written, and its partition table last.
+    /// Without a device: list the disks of this host, and which of them can take the image. Only what the image's list of
+    /// segments has is written, and its partition table last.
     Flash(Flash),
     /// Boot an image in QEMU, on this terminal
     Run(Run),

@@ -6,8 +6,8 @@
 //!                                            │                 │
 //!                                            └──── Medium ─────┘  past the caches: O_DIRECT
 //! ```
-//! The probe finds counterfeit capacity. Only what the list has is written, so 13 GB of disk are as fast as their 300 MB of content. The partition tables come last:
-//! a medium that was pulled out too early starts nothing, instead of half a system.
+//! The probe finds counterfeit capacity. Only what the list has is written, so 13 GB of disk are as fast as their 300 MB of
+//! content. The partition tables come last: a medium that was pulled out too early starts nothing, instead of half a system.
 //!
 //! [`disks`] lists what can be written to and why not; [`flash`] writes.
 //!

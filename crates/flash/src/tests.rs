@@ -154,7 +154,7 @@ fn a_file_gets_the_same_and_a_compressed_image_and_other_bytes_in_one_place_do_a
     fs::write(&packed, zstd::encode_all(&disk[..], 1).unwrap()).unwrap();
     let own = vec![7; MIB as usize];
     let range = 30 * MIB..31 * MIB;
-    let mut with = scan(&mut Cursor::new(&own), Bytes(MIB), &[0..MIB]).unwrap().segments;
+    let mut with = scan(&mut Cursor::new(&own), Bytes(MIB), std::slice::from_ref(&(0..MIB))).unwrap().segments;
     with.iter_mut().for_each(|segment| segment.start.0 += range.start);
     list.replace(range.clone(), with).unwrap();
     disk[range.start as usize..range.end as usize].copy_from_slice(&own);

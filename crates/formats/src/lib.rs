@@ -7,8 +7,8 @@
 //!                                                 ├─► gcp    Google Compute Engine: disk.raw in a tar.gz
 //!                                                 └─► zstd   a raw disk, compressed for download
 //! ```
-//! A file depends on the disk's bytes and a GUID only: not on holes, times or random numbers. So two builds of an image give equal
-//! files. qcow2 is in `disk`, because tests need it to boot.
+//! A file depends on the disk's bytes and a GUID only: not on holes, times or random numbers. So two builds of an image give
+//! equal files. qcow2 is in `disk`, because tests need it to boot.
 //!
 //! Deliberately absent: reading these formats, snapshots, parents, and disks of more than 2 TB.
 

@@ -7,7 +7,7 @@ use std::{
 };
 use types::{Bytes, Digest};
 
-/// Zeros are told apart from other bytes in blocks of this size, so that the list stays short.
+/// A block of this size is either zeros or content, so that the list stays short.
 const BLOCK: u64 = 64 << 10;
 
 /// Runs of at most this many bytes are in the list themselves.
@@ -115,7 +115,7 @@ mod tests {
                 (7 * mib + (64 << 10), mib - (64 << 10), "zeros"),
             ]
         );
-        assert!(scan(&mut Cursor::new(&disk), Bytes(17 << 20), &[0..17 << 20]).is_err());
+        assert!(scan(&mut Cursor::new(&disk), Bytes(17 << 20), std::slice::from_ref(&(0..17 << 20))).is_err());
     }
 
     proptest! {
@@ -127,7 +127,7 @@ mod tests {
             let disk: Vec<u8> = blocks.iter().flat_map(|b| vec![*b; 33 << 10]).collect();
             let size = disk.len() as u64 / SECTOR * SECTOR;
             let range = (start * SECTOR).min(size - SECTOR)..size;
-            let list = scan(&mut Cursor::new(&disk), Bytes(size), &[range.clone()]).unwrap();
+            let list = scan(&mut Cursor::new(&disk), Bytes(size), std::slice::from_ref(&range)).unwrap();
             list.check().unwrap();
             let mut at = range.start;
             for segment in &list.segments {

@@ -172,7 +172,7 @@ fn write(mut image: Image, config: Option<&Path>, target: &Target) -> Result<(),
     if let Some(folder) = config {
         let (start, bytes) = volume(&image.json, folder)?;
         let size = Bytes(bytes.len() as u64);
-        let mut with = scan(&mut Cursor::new(&bytes), size, &[0..size.0])?.segments;
+        let mut with = scan(&mut Cursor::new(&bytes), size, std::slice::from_ref(&(0..size.0)))?.segments;
         with.iter_mut().for_each(|segment| segment.start = segment.start + start);
         let replaced = image.json.disk.replace(start.0..(start + size).0, with);
         replaced.map_err(|e| Failure::new(Exit::Usage, format!("the image is damaged: {e}")))?;
