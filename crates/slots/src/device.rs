@@ -29,7 +29,7 @@ impl<B: Blocks> Device<B> {
     /// Both slots, as partition table and ESP have them.
     ///
     /// # Errors
-    /// When one of them cannot be read or lacks what it must have.
+    /// When one of them cannot be read or lacks what it must have. One slot may be missing.
     pub fn status(&self) -> Result<Status, Error> {
         self.judge(&self.table()?, &self.esp()?)
     }
@@ -69,12 +69,15 @@ impl<B: Blocks> Device<B> {
     /// because it starts until [`Self::activate`].
     ///
     /// # Errors
-    /// [`Error::Running`], [`Error::NotGood`], [`Error::NotOurs`].
+    /// [`Error::Running`], [`Error::Missing`], [`Error::NotGood`], [`Error::NotOurs`].
     pub fn clear(&self, slot: Slot, running: Digest) -> Result<SlotStatus, Error> {
         let status = self.recover()?;
         let current = current(&status, running)?;
         if current.slot == slot {
             return Err(Error::Running(slot));
+        }
+        if status.slot(slot).state == State::Missing {
+            return Err(Error::Missing(slot));
         }
         if current.state != State::Good {
             return Err(Error::NotGood { slot: current.slot, state: current.state });
@@ -186,9 +189,12 @@ impl<B: Blocks> Device<B> {
             }
         }
         entries.sort_by(Entry::order);
-        let mut slot = |slot: Slot| -> Result<SlotStatus, Error> {
+        let mut slot = |slot: Slot| -> SlotStatus {
             let label = slot.label();
-            let Placed { partition, start } = table.by_label(label).ok_or(Error::NoPartition { label })?;
+            let Some(Placed { partition, start }) = table.by_label(label) else {
+                let (start, size, guid) = (Bytes(0), Bytes(0), Guid::from_bytes([0; 16]));
+                return SlotStatus { slot, number: 0, start, size, guid, state: State::Missing, entries: Vec::new() };
+            };
             let starts = |entry: &mut Entry| Guid::of_root_hash(entry.image.root_hash) == partition.guid;
             let mut mine: Vec<Entry> = entries.extract_if(.., starts).collect();
             // of two names for one image, left by an interruption, the name without a counter is right: it was blessed
@@ -198,7 +204,7 @@ impl<B: Blocks> Device<B> {
                 None if partition.guid == writing() => State::Writing,
                 None => State::Empty,
             };
-            Ok(SlotStatus {
+            SlotStatus {
                 slot,
                 number: partition.number,
                 start: *start,
@@ -206,9 +212,13 @@ impl<B: Blocks> Device<B> {
                 guid: partition.guid,
                 state,
                 entries: mine,
-            })
+            }
         };
-        Ok(Status { slots: [slot(Slot::A)?, slot(Slot::B)?], strays: entries })
+        let slots = [slot(Slot::A), slot(Slot::B)];
+        if slots.iter().all(|slot| slot.state == State::Missing) {
+            return Err(Error::NoPartition { label: Slot::A.label() });
+        }
+        Ok(Status { slots, strays: entries })
     }
 }
 

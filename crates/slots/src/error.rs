@@ -13,6 +13,12 @@ pub enum Error {
         /// Its label.
         label: &'static str,
     },
+    /// A disk with one slot only.
+    #[error(
+        "the disk has no partition {}: it is too small for two slots, and updates need a larger one",
+        .0.label()
+    )]
+    Missing(Slot),
     /// A running system whose slot or kernel image is not on this disk.
     #[error("no kernel image on the EFI system partition starts the slot that is running ({root_hash})")]
     NotOurs {

@@ -8,6 +8,8 @@ use types::{Bytes, Digest, Slot};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase", tag = "state")]
 pub enum State {
+    /// The disk has no partition for it: it is too small, or the first start has not made it yet.
+    Missing,
     /// Nothing starts it.
     Empty,
     /// It is being written, or that was interrupted; nothing starts it.
@@ -41,6 +43,7 @@ impl State {
 impl fmt::Display for State {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::Missing => f.write_str("missing"),
             Self::Empty => f.write_str("empty"),
             Self::Writing => f.write_str("being written"),
             Self::Trial { left, done } => write!(f, "on trial: started {done} times, {left} left"),
@@ -56,7 +59,7 @@ impl fmt::Display for State {
 pub struct SlotStatus {
     /// Which one.
     pub slot: Slot,
-    /// The number of its partition.
+    /// The number of its partition; 0 where it is missing.
     pub number: u32,
     /// First byte on the disk.
     pub start: Bytes,

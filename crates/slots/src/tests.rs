@@ -36,6 +36,11 @@ fn root_hash(version: &str, build: u8) -> Digest {
 
 /// A disk as images have it: the first slot is good, the other one empty.
 fn disk() -> File {
+    disk_with(&[Slot::A, Slot::B])
+}
+
+/// With partitions for these slots only.
+fn disk_with(slots: &[Slot]) -> File {
     let folder = tempfile::tempdir().unwrap();
     let esp = folder.path().join("esp");
     let mut tree = Tree::default();
@@ -59,19 +64,19 @@ fn disk() -> File {
     };
     let image = PartitionType::Image;
     let first = Guid::of_root_hash(root_hash("1.0", 0));
-    let layout = Layout {
-        guid: Guid::of_name("disk"),
-        size: None,
-        partitions: vec![
-            partition(1, "EFI System", PartitionType::EfiSystem, Guid::of_name("esp"), Bytes::mib(5), Some(esp)),
-            partition(2, "IMGA", image, first, Bytes::mib(1), None),
-            partition(3, "IMGB", image, Guid::of_name("b"), Bytes::mib(1), None),
-        ],
-    };
+    let mut partitions = vec![
+        partition(1, "EFI System", PartitionType::EfiSystem, Guid::of_name("esp"), Bytes::mib(5), Some(esp)),
+        partition(2, "IMGA", image, first, Bytes::mib(1), None),
+        partition(3, "IMGB", image, Guid::of_name("b"), Bytes::mib(1), None),
+    ];
+    partitions.retain(|p| p.number == 1 || slots.iter().any(|slot| slot.label() == p.label));
+    let layout = Layout { guid: Guid::of_name("disk"), size: None, partitions };
     let file = tempfile::tempfile().unwrap();
     layout.plan().unwrap().write(&file, &mut |_| ()).unwrap();
     for (slot, root) in [(Slot::A, root_hash("1.0", 0)), (Slot::B, Digest::of(b"nothing"))] {
-        fill(&file, slot, root);
+        if slots.contains(&slot) {
+            fill(&file, slot, root);
+        }
     }
     file
 }
@@ -153,6 +158,21 @@ fn a_device_from_the_factory_starts_its_only_image() {
     let status = Device::new(&disk).status().unwrap();
     assert_eq!(status.slots.each_ref().map(|s| s.state), [State::Good, State::Empty]);
     assert_eq!(starts(&disk), root_hash("1.0", 0));
+}
+
+/// It is too small for the other one, or its first start has not made that yet.
+#[test]
+fn a_disk_with_one_slot_starts_it_and_takes_no_update() {
+    let (disk, running) = (disk_with(&[Slot::A]), root_hash("1.0", 0));
+    let device = Device::new(&disk);
+    let status = device.status().unwrap();
+    assert_eq!(status.slots.each_ref().map(|s| s.state), [State::Good, State::Missing]);
+    assert!(!status.is_on_trial(running));
+    assert!(!device.bless(running).unwrap());
+    assert!(matches!(device.clear(Slot::B, running), Err(Error::Missing(Slot::B))));
+    assert!(matches!(device.go_back(running), Err(Error::Nothing { slot: Slot::B, state: State::Missing })));
+    let none = Device::new(disk_with(&[])).status().unwrap_err();
+    assert_eq!(none.to_string(), "the disk has no partition IMGA");
 }
 
 #[test]

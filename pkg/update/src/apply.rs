@@ -66,6 +66,10 @@ pub(crate) fn apply(paths: &Paths, system: &dyn System, options: &Options) -> Re
     machine::starts_from(paths, device.esp_partition()?.partition.guid)?;
     let status = device.status()?;
     let current = current(&status, &running)?;
+    let target = status.slot(if current.slot == Slot::A { Slot::B } else { Slot::A });
+    if target.state == State::Missing {
+        return Err(slots::Error::Missing(target.slot).into());
+    }
 
     let source = source::find(&address, paths)?;
     let meter = Meter::new(options.limit.or(config.limit));
@@ -77,7 +81,6 @@ pub(crate) fn apply(paths: &Paths, system: &dyn System, options: &Options) -> Re
     if current.root_hash() == Some(update.root_hash) {
         return Err(refused(&update, "it is what is running"));
     }
-    let target = status.slot(if current.slot == Slot::A { Slot::B } else { Slot::A });
     let own = &current.entries[0].file;
     let own = device.read(&format!("EFI/Linux/{own}"))?.unwrap_or_default();
     let program = programs(&fetch, &update, &own, &trust)?;

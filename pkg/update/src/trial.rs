@@ -16,7 +16,6 @@ use crate::{
 };
 use slots::Device;
 use std::{fs, time::Duration};
-use types::Slot;
 
 /// Between two looks at the file that `bless` makes.
 const PAUSE: Duration = Duration::from_secs(2);
@@ -33,13 +32,7 @@ const ASKED_FOR: [&str; 6] =
 pub(crate) fn trial(paths: &Paths, system: &dyn System) -> Result<(), Error> {
     let running = Running::read(paths)?;
     let device = Device::new(machine::disk(paths, false)?);
-    let status = match device.status() {
-        // until the first start has made the other slot, there was no update
-        Err(slots::Error::NoPartition { label }) if [Slot::A, Slot::B].map(Slot::label).contains(&label) => {
-            return Ok(());
-        }
-        other => other?,
-    };
+    let status = device.status()?;
     if !status.is_on_trial(running.root_hash) {
         return Ok(());
     }
