@@ -109,7 +109,8 @@ fn twin(name: &str, device: &[&str]) -> Vec<String> {
     let image = image(Flavour::Kvm, ARCH);
     let from = File::open(image.join(&described(&image).files["raw"])).expect("the image");
     let to = File::create(folder.join("twin.raw")).expect("its copy");
-    to.set_len(from.metadata().expect("the image").len()).expect("a copy as long");
+    // QEMU's SD cards have such sizes only
+    to.set_len(from.metadata().expect("the image").len().next_power_of_two()).expect("room");
     disk::copy_sparse(&from, &to, 0, &mut |_| ()).expect("a copy");
     ["-drive", "if=none,id=twin,format=raw,file=/vm/machine/twin.raw"]
         .iter()
@@ -133,7 +134,8 @@ fn of_two_disks_with_one_image_the_one_is_used_that_the_firmware_has_started() {
     let slot = json(&mut guest, "/run/evek/slot.json");
     checks.equal("the disk of the slot", slot["disk"].clone(), "/dev/vda".into());
     checks.equal("nothing is left to chance", slot["ambiguous_with"].clone(), serde_json::json!([]));
-    for (link, expected) in [("disk", "/dev/vda"), ("CONFIG", "/dev/vda4"), ("IMGB", "/dev/vda3"), ("P3", "/dev/vda9")]
+    // systemd-repart takes the first number that is free, whatever the layout says
+    for (link, expected) in [("disk", "/dev/vda"), ("CONFIG", "/dev/vda4"), ("IMGB", "/dev/vda3"), ("P3", "/dev/vda5")]
     {
         let found = answer_of(&mut guest, &format!("readlink -f /dev/disk/evek/{link}"));
         checks.equal(link, found, expected.to_owned());
