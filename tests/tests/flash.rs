@@ -64,6 +64,8 @@ fn a_new_file_equals_the_disk_and_nothing_is_lost_by_mistake() {
     let keys = files.read("authorized_keys").expect("a file");
     checks.equal("CONFIG has the file", keys.as_deref(), Some(&b"ssh-ed25519 a-key\n"[..]));
 
+    let own = flash(&[&folder, &raw, "--yes".as_ref()]);
+    checks.equal("the image itself is refused", own.code, USAGE);
     let null = flash(&[&folder, "/dev/null".as_ref()]);
     checks.equal("what is no disk is refused", null.code, MEDIUM);
     let loose = place.path().join("disk.raw");

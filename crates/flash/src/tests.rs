@@ -8,7 +8,7 @@ use std::{
     fs::{self, File},
     io::{self, Cursor, Write as _},
     ops::Range,
-    sync::Mutex,
+    sync::{Barrier, Mutex},
 };
 use types::{Bytes, Digest};
 
@@ -46,6 +46,8 @@ struct Memory {
     really: Option<u64>,
     /// Refuses the write that has this byte.
     protected: Option<u64>,
+    /// Refuses all writes once this many threads wait for one.
+    unplugged: Option<Barrier>,
 }
 
 impl Memory {
@@ -82,6 +84,10 @@ impl Medium for Memory {
 
     fn write_at(&self, new: &[u8], at: u64) -> io::Result<()> {
         let range = at..at + new.len() as u64;
+        if let Some(unplugged) = self.unplugged.as_ref().filter(|_| new.len() as u64 >= MIB) {
+            unplugged.wait();
+            return Err(io::Error::from_raw_os_error(19));
+        }
         if self.protected.is_some_and(|byte| range.contains(&byte)) {
             return Err(io::ErrorKind::PermissionDenied.into());
         }
@@ -201,6 +207,14 @@ fn faults_of_a_medium_are_found_and_named_and_it_gets_no_table() {
         assert!(error.contains(&said), "{error}\nexpected {said}");
         assert!(medium.really.is_some() || !has_table(&medium));
     }
+}
+
+#[test]
+fn a_medium_that_is_pulled_out_ends_every_thread() {
+    let medium = Memory { unplugged: Some(Barrier::new(4)), ..Memory::new() };
+    let error = run(&medium).unwrap_err().to_string();
+    assert!(error.contains("No such device"), "{error}");
+    assert!(!has_table(&medium));
 }
 
 #[test]

@@ -113,18 +113,22 @@ fn write_all(
 ) -> Result<Vec<Buffer>, Error> {
     let all = list.content();
     let done = AtomicU64::new(0);
-    let failed = Mutex::new(None);
+    let failed = Mutex::new(None::<Error>);
     let (send, receive) = mpsc::sync_channel::<(Buffer, Segment)>(1);
     let receive = Mutex::new(receive);
+    let has_failed = || failed.lock().is_ok_and(|failed| failed.is_some());
     let work = || {
         while let Ok((bytes, segment)) = receive.lock().map_err(|_| mpsc::RecvError).and_then(|queue| queue.recv()) {
+            // after a failure the rest is only taken, so that nobody waits for a place in the queue
+            if has_failed() {
+                continue;
+            }
             match write(medium, &bytes, &segment) {
                 Ok(()) => drop(done.fetch_add(segment.length.0, Ordering::Relaxed)),
                 Err(e) => {
                     if let Ok(mut failed) = failed.lock() {
                         failed.get_or_insert(e);
                     }
-                    return;
                 }
             }
         }
@@ -138,8 +142,7 @@ fn write_all(
                 kept.push(bytes);
                 continue;
             }
-            // a writer has failed
-            if failed.lock().is_ok_and(|failed| failed.is_some()) || send.send((bytes, segment)).is_err() {
+            if has_failed() || send.send((bytes, segment)).is_err() {
                 break;
             }
             progress(Progress { phase: Phase::Write, done: Bytes(done.load(Ordering::Relaxed)), all });

@@ -168,6 +168,9 @@ fn list(needed: Bytes, json: bool) -> Result<(), Failure> {
 }
 
 fn write(mut image: Image, config: Option<&Path>, target: &Target) -> Result<(), Failure> {
+    if fs::canonicalize(&target.path).ok() == fs::canonicalize(&image.file).ok() {
+        return Err(Failure::new(Exit::Usage, format!("{} is the image itself", target.what)));
+    }
     let mut source = image.source()?;
     if let Some(folder) = config {
         let (start, bytes) = volume(&image.json, folder)?;
