@@ -105,7 +105,7 @@ impl Images {
 pub(crate) struct ImageArgs {
     #[command(flatten)]
     pub(crate) images: Images,
-    /// File formats beside those of images/live.yml: vmdk, vhdx, vdi, gcp, raw.zst; separate several with commas
+    /// Further file formats: vmdk, vhdx, vdi, gcp, raw.zst; separate several with commas
     #[arg(long, value_delimiter = ',')]
     pub(crate) format: Vec<Format>,
 }
