@@ -105,7 +105,7 @@ impl Images {
 pub(crate) struct ImageArgs {
     #[command(flatten)]
     pub(crate) images: Images,
-    /// Further file formats: vmdk, vhdx, vdi, gcp, raw.zst; separate several with commas
+    /// Also write these formats: vmdk, vhdx, vdi, gcp, raw.zst; separate with commas
     #[arg(long, value_delimiter = ',')]
     pub(crate) format: Vec<Format>,
 }
@@ -242,7 +242,9 @@ pub(crate) struct Flash {
     /// Folder with the owner's files, for the partition CONFIG
     #[arg(long, requires = "device")]
     pub(crate) config: Option<PathBuf>,
-    /// Do not ask whether everything on the device may be lost; takes names in /dev/disk/by-id only
+    /// Do not ask whether everything on the device may be lost
+    ///
+    /// The device must then have a name in /dev/disk/by-id, which does not change.
     #[arg(long, requires = "device")]
     pub(crate) yes: bool,
     /// List the disks as JSON
