@@ -96,6 +96,32 @@ pub fn described(folder: &Path) -> ImageJson {
     serde_json::from_slice(&text).unwrap_or_else(|e| panic!("{}: {e}", path.display()))
 }
 
+/// Runs the built `xtask` in this world.
+///
+/// # Panics
+/// When it cannot be run.
+pub fn xtask(args: &[impl AsRef<std::ffi::OsStr>]) -> Ran {
+    let output = Command::new(variable("EVEK_XTASK")).args(args).output().unwrap_or_else(|e| panic!("xtask: {e}"));
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    let code = output.status.code().unwrap_or(-1);
+    Ran { code, stdout: text(&output.stdout), stderr: text(&output.stderr) }
+}
+
+/// Copies the disk of the image in a folder, which is nearly all holes, to a new file.
+///
+/// # Panics
+/// When it cannot be copied.
+pub fn copy_disk(image: &Path, to: &Path) -> fs::File {
+    let copy = || -> std::io::Result<fs::File> {
+        let from = fs::File::open(raw(image))?;
+        let to = fs::File::options().read(true).write(true).create(true).truncate(true).open(to)?;
+        to.set_len(from.metadata()?.len())?;
+        disk::copy_sparse(&from, &to, 0, &mut |_| ())?;
+        Ok(to)
+    };
+    copy().unwrap_or_else(|e| panic!("cannot copy the disk to {}: {e}", to.display()))
+}
+
 /// The disk of the image in a folder.
 pub(crate) fn raw(folder: &Path) -> PathBuf {
     folder.join(&described(folder).files["raw"])

@@ -37,7 +37,7 @@ pub mod updates;
 pub mod web;
 
 pub use boot::{Boot, Booting, boot};
-pub use builder::{Ran, World, cache, checkout, described, entry, image, scratch, variable};
+pub use builder::{Ran, World, cache, checkout, copy_disk, described, entry, image, scratch, variable, xtask};
 pub use checks::Checks;
 pub use copy::Copy;
 pub use device::device;

@@ -1,11 +1,10 @@
 //! `flash` gives a medium the very disk of an image, or says why not.
 
-use boot_tests::{Checks, Ran, described, image, scratch, variable};
+use boot_tests::{Checks, Ran, copy_disk, described, image, scratch, xtask};
 use std::{
     fs::{self, File},
     os::unix::fs::FileExt as _,
     path::Path,
-    process::Command,
 };
 use types::{Arch, Flavour};
 
@@ -14,10 +13,8 @@ const USAGE: i32 = 2;
 const MEDIUM: i32 = 13;
 
 fn flash(args: &[&Path]) -> Ran {
-    let output = Command::new(variable("EVEK_XTASK")).arg("flash").args(args).output().expect("xtask runs");
-    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-    let code = output.status.code().unwrap_or(-1);
-    Ran { code, stdout: text(&output.stdout), stderr: text(&output.stderr) }
+    let verb = [Path::new("flash")];
+    xtask(&[&verb, args].concat())
 }
 
 /// Compares all bytes of two disks, but for holes that both have.
@@ -67,7 +64,7 @@ fn a_new_file_equals_the_disk_and_nothing_is_lost_by_mistake() {
     let own = flash(&[&folder, &raw, "--yes".as_ref()]);
     checks.equal("the image itself is refused", own.code, USAGE);
     let null = flash(&[&folder, "/dev/null".as_ref()]);
-    checks.equal("what is no disk is refused", null.code, MEDIUM);
+    checks.equal("a device that is no disk is refused", null.code, MEDIUM);
     let loose = place.path().join("disk.raw");
     fs::write(&loose, "a disk").expect("a file");
     let loose = flash(&[&loose, &place.path().join("other")]);
@@ -84,9 +81,7 @@ fn a_damaged_image_leaves_a_medium_that_nothing_starts_from() {
     let place = tempfile::tempdir_in(scratch()).expect("a folder");
     fs::copy(folder.join("image.json"), place.path().join("image.json")).expect("a copy");
     let copy = place.path().join(name);
-    let (from, to) = (File::open(folder.join(name)).expect("the disk"), File::create(&copy).expect("a copy"));
-    to.set_len(from.metadata().expect("the disk").len()).expect("a copy as long");
-    disk::copy_sparse(&from, &to, 0, &mut |_| ()).expect("a copy");
+    let to = copy_disk(&folder, &copy);
     let slot = described.partitions.iter().find(|p| p.label == "IMGA").expect("a slot").start.0;
     to.write_all_at(b"!", slot + 1_000_000).expect("a byte");
     let medium = place.path().join("medium");

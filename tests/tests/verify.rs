@@ -1,6 +1,8 @@
 //! `verify` finds what is whole to be whole, as the programs of others do, and every byte that is not.
 
-use boot_tests::{Checks, Ran, cache, described, image, oracles::Oracles, scratch, secure_boot::keys, variable};
+use boot_tests::{
+    Checks, Ran, cache, copy_disk, described, image, oracles::Oracles, scratch, secure_boot::keys, xtask,
+};
 use cas::Cas;
 use disk::{Guid, Window, fat::Edit, gpt};
 use sign::Role;
@@ -8,17 +10,9 @@ use std::{
     fs::{self, File},
     os::unix::fs::FileExt as _,
     path::{Path, PathBuf},
-    process::Command,
 };
 use steps::ImageJson;
 use types::{Arch, Bytes, Digest, Flavour};
-
-fn xtask(args: &[&str]) -> Ran {
-    let output = Command::new(variable("EVEK_XTASK")).args(args).output().expect("xtask runs");
-    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-    let code = output.status.code().unwrap_or(-1);
-    Ran { code, stdout: text(&output.stdout), stderr: text(&output.stderr) }
-}
 
 /// A copy of an image that can be damaged.
 struct Copy {
@@ -31,15 +25,11 @@ impl Copy {
     fn of(original: &Path) -> Self {
         let place = scratch();
         fs::create_dir_all(&place).expect("a folder for copies");
-        // the disk is nearly all holes
         let folder = tempfile::tempdir_in(place).expect("a folder for the copy");
         let image = described(original);
         let name = &image.files["raw"];
         let raw = folder.path().join(name);
-        let (from, to) = (File::open(original.join(name)), File::create(&raw));
-        let (from, to) = (from.expect("the disk"), to.expect("its copy"));
-        to.set_len(from.metadata().expect("the disk").len()).expect("room for the copy");
-        disk::copy_sparse(&from, &to, 0, &mut |_| ()).expect("the copy is written");
+        copy_disk(original, &raw);
         fs::copy(original.join("image.json"), folder.path().join("image.json")).expect("the description is copied");
         Self { folder, image, raw }
     }

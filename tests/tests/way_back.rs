@@ -1,11 +1,8 @@
 //! Broken state never takes a device away: each failure of docs/recovery.md leaves a way in.
 
-use boot_tests::{Boot, Checks, boot, described, image, scratch, system};
+use boot_tests::{Boot, Checks, boot, copy_disk, image, scratch, system};
 use serde_json::Value;
-use std::{
-    fs::{self, File},
-    time::Duration,
-};
+use std::{fs, time::Duration};
 use types::{Arch, Bytes, Flavour};
 use vm::{Guest, Until};
 
@@ -106,12 +103,10 @@ fn neither_a_cut_off_host_key_nor_broken_partitions_keep_the_owner_out() {
 fn twin(name: &str, device: &[&str]) -> Vec<String> {
     let folder = scratch().join(name);
     fs::create_dir_all(&folder).expect("the machine's folder");
-    let image = image(Flavour::Kvm, ARCH);
-    let from = File::open(image.join(&described(&image).files["raw"])).expect("the image");
-    let to = File::create(folder.join("twin.raw")).expect("its copy");
+    let copy = copy_disk(&image(Flavour::Kvm, ARCH), &folder.join("twin.raw"));
     // QEMU's SD cards have such sizes only
-    to.set_len(from.metadata().expect("the image").len().next_power_of_two()).expect("room");
-    disk::copy_sparse(&from, &to, 0, &mut |_| ()).expect("a copy");
+    let size = copy.metadata().expect("its size").len().next_power_of_two();
+    copy.set_len(size).expect("room");
     ["-drive", "if=none,id=twin,format=raw,file=/vm/machine/twin.raw"]
         .iter()
         .chain(device)

@@ -180,10 +180,13 @@ impl<'a> Check<'a> {
     }
 
     fn known_package(&mut self, name: &Located<String>) -> Option<&'a Package> {
-        let found = self.defs.packages.get(&name.value);
+        self.known("package", &self.defs.packages, name)
+    }
+
+    fn known<T>(&mut self, what: &'static str, all: &'a BTreeMap<String, T>, name: &Located<String>) -> Option<&'a T> {
+        let found = all.get(&name.value);
         if found.is_none() {
-            let known = self.defs.packages.keys().cloned().collect();
-            let problem = Problem::UnknownName { what: "package", name: name.value.clone(), known };
+            let problem = Problem::UnknownName { what, name: name.value.clone(), known: all.keys().cloned().collect() };
             self.errors.push(self.sources.error(&name.at, problem));
         }
         found
@@ -201,13 +204,7 @@ impl<'a> Check<'a> {
     }
 
     fn known_layout(&mut self, name: &Located<String>) -> Option<&'a DiskLayout> {
-        let found = self.defs.layouts.get(&name.value);
-        if found.is_none() {
-            let known = self.defs.layouts.keys().cloned().collect();
-            let problem = Problem::UnknownName { what: "layout", name: name.value.clone(), known };
-            self.errors.push(self.sources.error(&name.at, problem));
-        }
-        found
+        self.known("layout", &self.defs.layouts, name)
     }
 
     fn layout(&mut self, layout: &DiskLayout) {

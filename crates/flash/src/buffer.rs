@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-/// What every device accepts (open(2), *`O_DIRECT`*).
+/// The alignment that every device accepts (open(2), *`O_DIRECT`*).
 const ALIGN: usize = 4096;
 
 /// Bytes in memory that start at a multiple of 4096.

@@ -32,7 +32,7 @@ pub struct Disk {
     pub removable: bool,
     /// Whether it is write-protected.
     pub read_only: bool,
-    /// What uses it now: mount points, swap, and what holds it.
+    /// Its users now: mount points, swap, mappings, arrays.
     pub used_by: Vec<String>,
 }
 
@@ -124,7 +124,7 @@ impl Kernel {
     }
 }
 
-/// What uses block devices, by their numbers and names.
+/// The users of block devices, by the devices' numbers and names.
 struct Users {
     /// `major:minor` and mount point.
     mounts: Vec<(String, String)>,

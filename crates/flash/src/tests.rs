@@ -42,7 +42,7 @@ struct Memory {
     flipped: BTreeSet<u64>,
     /// Sectors that cannot be read.
     bad: BTreeSet<u64>,
-    /// What it really has, where that is less than it says: it wraps around.
+    /// Its true capacity, where that is less than it reports: addresses wrap around.
     really: Option<u64>,
     /// Refuses the write that has this byte.
     protected: Option<u64>,

@@ -32,6 +32,14 @@ pub fn esp_volume(path: &Path, files: &Tree, size: Bytes) -> Result<(), StepErro
     volume(path, files, size, "EFI")
 }
 
+/// Writes the partition CONFIG with these files, in the form of every image.
+///
+/// # Errors
+/// When the files do not fit, or writing fails.
+pub fn config_volume(path: &Path, files: &Tree, size: Bytes) -> Result<(), StepError> {
+    volume(path, files, size, "CONFIG")
+}
+
 #[derive(serde::Serialize, serde::Deserialize)]
 pub(crate) struct Config {
     pub(crate) size: Bytes,
@@ -40,7 +48,7 @@ pub(crate) struct Config {
 /// No inputs; output `config`, an empty volume for the owner's files.
 pub(crate) fn config(ctx: &mut Ctx<'_>) -> Result<(), StepError> {
     let params: Config = ctx.params()?;
-    volume(&ctx.out_blob("config"), &Tree::default(), params.size, "CONFIG")
+    config_volume(&ctx.out_blob("config"), &Tree::default(), params.size)
 }
 
 /// The content files of partitions.

@@ -46,7 +46,7 @@ mod vendor;
 mod wanted;
 
 pub use debug::{allowance, prohibition};
-pub use disk::esp_volume;
+pub use disk::{config_volume, esp_volume};
 pub use export::export_oci;
 pub use image_json::{BlobJson, ImageJson, PartitionJson, SigningJson};
 pub use inputs::Inputs;

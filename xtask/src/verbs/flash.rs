@@ -9,7 +9,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use segments::scan;
 use std::{
     fs::{self, File},
-    io::{self, BufRead as _, Cursor, IsTerminal as _, Read as _},
+    io::{self, BufRead as _, Cursor, IsTerminal as _},
     os::unix::fs::FileTypeExt as _,
     path::{Path, PathBuf},
     time::Instant,
@@ -199,12 +199,11 @@ fn volume(image: &ImageJson, folder: &Path) -> Result<(Bytes, Vec<u8>), Failure>
     let config = image.partitions.iter().find(|partition| partition.label == "CONFIG");
     let config = config.ok_or_else(|| usage("the image has no partition CONFIG".to_owned()))?;
     let files = tree::Tree::from_folder(folder).map_err(|e| usage(format!("cannot read {}: {e}", folder.display())))?;
-    let mut to = tempfile::tempfile()?;
-    let volume = disk::fat::Volume { size: config.size, label: config.label.clone(), id: 0 };
-    disk::fat::write(&to, &volume, &files).map_err(|e| usage(format!("{} cannot be CONFIG: {e}", folder.display())))?;
-    let mut bytes = Vec::new();
-    io::Seek::rewind(&mut to)?;
-    to.read_to_end(&mut bytes)?;
+    let place = tempfile::tempdir()?;
+    let path = place.path().join("config");
+    let written = steps::config_volume(&path, &files, config.size);
+    written.map_err(|e| usage(format!("{} cannot be CONFIG: {e}", folder.display())))?;
+    let mut bytes = fs::read(&path)?;
     bytes.resize(usize::try_from(config.size.0).map_err(io::Error::other)?, 0);
     Ok((config.start, bytes))
 }
